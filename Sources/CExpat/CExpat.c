@@ -1,0 +1,1 @@
+// Keeps the target a C target; everything is in the header.
