@@ -19,6 +19,15 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
+/// For programs that run alone: no Swift runtime to install beside them, and half the memory of a dynamic one.
+/// FoundationEssentials is not linked with what it needs itself by `-static-stdlib` alone.
+let standalone: [LinkerSetting] = [
+    .unsafeFlags([
+        "-static-stdlib", "-Xlinker", "--start-group", "-lFoundationEssentials", "-l_FoundationCollections",
+        "-l_FoundationCShims", "-Xlinker", "--end-group",
+    ])
+]
+
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -39,7 +48,7 @@ var targets: [Target] = [
     .target(name: "CExpat", linkerSettings: [.linkedLibrary("expat")]),
 
     // Data plane.
-    library("Threads", []),
+    library("Threads", ["CLinux"]),
     library("Metrics", ["Threads"]),
     library("Logs", ["Threads", log]),
     library("Curl", ["CCurl", "Threads"]),
@@ -50,12 +59,12 @@ var targets: [Target] = [
     library("FileSystem", ["BlockCache", "Namespace", "S3", "Metrics", "Threads", log, system]),
     library("Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system]),
     library("Commands", ["Mount", "Keeper", "Logs", arguments, log, system]),
-    program("millrace", ["Commands"], linker: [.unsafeFlags(["-static-stdlib"])]),
+    program("millrace", ["Commands"], linker: standalone),
 
     // Node.
     library("NodeProtocol", ["CLinux", "Threads", system]),
     library("Keeper", ["NodeProtocol", "CLinux", "Threads", system]),
-    program("millrace-keeper", ["Keeper"], linker: [.unsafeFlags(["-static-stdlib"])]),
+    program("millrace-keeper", ["Keeper"], linker: standalone),
     library("CSIProtocol", [protobuf] + grpc),
     library("CSI", ["CSIProtocol", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system] + grpc),
     program("millrace-csi", ["CSI", arguments]),

@@ -11,7 +11,7 @@ public final class Lock: @unchecked Sendable {
         mutex = .allocate(capacity: 1)
         var attributes = pthread_mutexattr_t()
         pthread_mutexattr_init(&attributes)
-        pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_ADAPTIVE_NP.rawValue))
+        pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_ADAPTIVE_NP))
         precondition(pthread_mutex_init(mutex, &attributes) == 0, "pthread_mutex_init failed")
         pthread_mutexattr_destroy(&attributes)
     }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A named pthread that can be joined.
@@ -21,7 +22,7 @@ public final class Thread: @unchecked Sendable {
             &handle, nil,
             { argument in
                 let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
-                _ = String(start.name.prefix(15)).withCString { pthread_setname_np(pthread_self(), $0) }
+                _ = String(start.name.prefix(15)).withCString { clinux_set_thread_name($0) }
                 start.body()
                 return nil
             }, start.toOpaque())
