@@ -75,11 +75,12 @@ var targets: [Target] = [
     program("millrace-controller", ["Controller", arguments]),
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
-    library("TestSupport", ["S3", "Threads", system]),
+    library("TestSupport", ["S3", "CCrypto", "Threads", system]),
     program("s3-embedded", ["TestSupport", arguments]),
     library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
     program("kube-embedded", ["KubernetesTestSupport", arguments]),
 
+    tests("TestSupportTests", ["TestSupport", "S3", "Threads"]),
     tests("S3Tests", ["S3", "Curl", "TestSupport"]),
     tests("FuseTests", ["Fuse"]),
     tests("BlockCacheTests", ["BlockCache", "TestSupport"]),
