@@ -76,7 +76,7 @@ var targets: [Target] = [
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
-    program("s3-embedded", ["TestSupport", arguments]),
+    program("s3-embedded", ["TestSupport", "S3", "Threads", arguments]),
     library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
     program("kube-embedded", ["KubernetesTestSupport", arguments]),
 
