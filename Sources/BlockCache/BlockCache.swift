@@ -1,0 +1,92 @@
+import Logging
+import Metrics
+import S3
+import SystemPackage
+import Threads
+
+/// The object bytes that an engine holds in memory and on disk, shared by all its mounts under one budget.
+///
+/// One lock guards all of the state: it is held for the time of finding slots or marking blocks, never while bytes
+/// are copied, replies are written or S3 or the disk are asked.
+public final class BlockCache: @unchecked Sendable {
+    /// Bytes of a block, the unit of fetching and holding. The last of an object is shorter.
+    public static let blockBytes = Arena.slotBytes
+    /// The least memory that it works with: the largest read, several times.
+    public static let minimumMemoryBytes = 16 << 20
+
+    /// Divides read-ahead's memory between the active readers.
+    public let fairShare: FairShare
+
+    let lock = Lock()
+    let arenaBase: UnsafeMutableRawPointer
+    let metrics: CacheMetrics
+    let logger: Logger
+
+    // Guarded by the lock.
+    var arena: Arena
+    var slots: SlotTable
+    var admission: Admission
+    var objects: [FileVersionKey: CachedObject] = [:]
+    /// Reads that wait for memory, in their order. They hold none meanwhile, so those who hold some can finish.
+    var queue: [PendingRead] = []
+    var fetchingCount = 0
+    var pinnedCount = 0
+    var openCount = 0
+
+    /// `memoryBytes`: the hard budget of object bytes; at least `minimumMemoryBytes` is taken.
+    public init(memoryBytes: Int, metrics registry: Registry, logger: Logger) {
+        arena = Arena(bytes: max(memoryBytes, BlockCache.minimumMemoryBytes))
+        arenaBase = arena.base
+        slots = SlotTable(count: arena.slotCount)
+        admission = Admission(capacity: arena.slotCount)
+        fairShare = FairShare(totalBytes: admission.aheadLimit * Arena.slotBytes)
+        metrics = CacheMetrics(registry)
+        self.logger = logger
+        metrics.observe(self, registry)
+    }
+
+    /// The object's entry, shared by all opens of this version in this scope, until `release()` is called on it as
+    /// often as it was opened. Does no I/O.
+    public func open(_ version: FileVersionKey, store: any ObjectStore) -> CachedObject {
+        lock.withLock {
+            openCount += 1
+            if let object = objects[version] {
+                object.openCount += 1
+                return object
+            }
+            let object = CachedObject(version, store: store, cache: self)
+            object.openCount = 1
+            objects[version] = object
+            return object
+        }
+    }
+
+    /// Returns the memory of free slots to the system. For an engine that has had nothing to do for a while.
+    public func releaseIdleMemory() {
+        _ = lock.withLock { arena.giveBack() }
+    }
+
+    /// What is held and waited for at this moment.
+    public struct Usage: Sendable, Equatable {
+        public var capacityBytes: Int
+        public var heldBytes: Int
+        /// Held or fetched for nobody who has asked for it yet.
+        public var aheadBytes: Int
+        /// Blocks that a transfer is filling, pins of replies and waiting reads, reads that wait for memory.
+        public var fetchingCount: Int
+        public var pinCount: Int
+        public var queuedReadCount: Int
+        public var objectCount: Int
+        public var openCount: Int
+    }
+
+    public var usage: Usage {
+        lock.withLock {
+            Usage(
+                capacityBytes: arena.slotCount * Arena.slotBytes, heldBytes: arena.usedCount * Arena.slotBytes,
+                aheadBytes: admission.aheadCount * Arena.slotBytes, fetchingCount: fetchingCount,
+                pinCount: pinnedCount, queuedReadCount: queue.count, objectCount: objects.count,
+                openCount: openCount)
+        }
+    }
+}
