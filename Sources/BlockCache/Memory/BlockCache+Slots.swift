@@ -47,7 +47,9 @@ extension BlockCache {
         precondition(slots[slot].pins == 0, "a pinned slot was freed")
         slots.leave(slot)
         if slots[slot].isAhead { admission.addAhead(-1) }
+        let owner = slots[slot].owner
         slots[slot] = SlotTable.Info()
+        owner?.release()
         arena.put(slot)
     }
 

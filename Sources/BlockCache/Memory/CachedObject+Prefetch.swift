@@ -24,7 +24,8 @@ extension CachedObject {
                 var end = block + 1
                 while end < limit, case .missing = table[end] { end += 1 }
                 // Whoever waits for memory goes first.
-                guard cache.queue.isEmpty, let taken = cache.allocate(end - block, priority == .demand ? .readAhead : priority)
+                guard cache.queue.isEmpty,
+                    let taken = cache.allocate(end - block, priority == .demand ? .readAhead : priority)
                 else {
                     cache.metrics.aheadDenied.add()
                     return self.bytes(of: block..<end).lowerBound
@@ -86,7 +87,7 @@ extension CachedObject {
             while block < blocks.upperBound, case .missing = table[block] {
                 let slot = slots[used + block - start]
                 table[block] = .fetching(slot)
-                cache.slots[slot].owner = Unmanaged.passUnretained(self)
+                cache.slots[slot].owner = Unmanaged.passRetained(self)
                 cache.slots[slot].block = UInt32(block)
                 block += 1
             }

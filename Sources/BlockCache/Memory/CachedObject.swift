@@ -27,13 +27,15 @@ public final class CachedObject: @unchecked Sendable {
 
     static func blocks(of bytes: Range<UInt64>) -> Range<Int> {
         guard !bytes.isEmpty else { return 0..<0 }
-        return Int(bytes.lowerBound >> UInt64(Arena.slotShift))..<Int((bytes.upperBound - 1) >> UInt64(Arena.slotShift)) + 1
+        return Int(bytes.lowerBound >> UInt64(Arena.slotShift))..<Int((bytes.upperBound - 1) >> UInt64(Arena.slotShift))
+            + 1
     }
 
     /// The bytes of some blocks; the object's last block may be short.
     func bytes(of blocks: Range<Int>) -> Range<UInt64> {
-        UInt64(blocks.lowerBound) << UInt64(Arena.slotShift)..<min(
-            key.size, UInt64(blocks.upperBound) << UInt64(Arena.slotShift))
+        UInt64(blocks.lowerBound)
+            << UInt64(Arena.slotShift)..<min(
+                key.size, UInt64(blocks.upperBound) << UInt64(Arena.slotShift))
     }
 
     // MARK: With the lock held

@@ -20,6 +20,7 @@ struct SlotTable: ~Copyable {
     }
 
     struct Info {
+        /// Retained for as long as the slot is in use.
         var owner: Unmanaged<CachedObject>?
         var block: UInt32 = 0
         var pins: UInt32 = 0
@@ -40,9 +41,8 @@ struct SlotTable: ~Copyable {
 
     private let infos: UnsafeMutablePointer<Info>
     private let bytes: Int
-    private var consumed = Ends()
-    private var used = Ends()
-    private var ahead = Ends()
+    /// By `List`'s raw value; `held` has none.
+    private let lists: UnsafeMutablePointer<Ends>
 
     /// A mapping of its own, so that the records of slots that were never used cost nothing.
     init(count: Int) {
@@ -50,20 +50,25 @@ struct SlotTable: ~Copyable {
         let region = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         guard let region, region != MAP_FAILED else { fatalError("mmap of the slot table failed: errno \(errno)") }
         infos = region.bindMemory(to: Info.self, capacity: max(1, count))
+        lists = .allocate(capacity: 3)
+        lists.initialize(repeating: Ends(), count: 3)
     }
 
-    deinit { munmap(infos, bytes) }
+    deinit {
+        munmap(infos, bytes)
+        lists.deallocate()
+    }
 
     subscript(slot: UInt32) -> Info {
         unsafeAddress { UnsafePointer(infos + Int(slot)) }
         unsafeMutableAddress { infos + Int(slot) }
     }
 
-    func count(_ list: List) -> Int { ends(list).count }
+    func count(_ list: List) -> Int { lists[Int(list.rawValue)].count }
 
     /// The slot that gives way first in a list.
     func oldest(_ list: List) -> UInt32? {
-        let slot = ends(list).oldest
+        let slot = lists[Int(list.rawValue)].oldest
         return slot == SlotTable.none ? nil : slot
     }
 
@@ -73,53 +78,40 @@ struct SlotTable: ~Copyable {
         infos[Int(slot)].enteredSeconds = seconds
         infos[Int(slot)].list = list
         infos[Int(slot)].next = SlotTable.none
-        switch list {
-        case .consumed: link(slot, &consumed)
-        case .used: link(slot, &used)
-        case .ahead: link(slot, &ahead)
-        case .held: break
-        }
+        link(slot, lists + Int(list.rawValue))
     }
 
     /// Takes a slot out of its list, so that it can't be evicted.
     mutating func leave(_ slot: UInt32) {
-        switch infos[Int(slot)].list {
-        case .consumed: unlink(slot, &consumed)
-        case .used: unlink(slot, &used)
-        case .ahead: unlink(slot, &ahead)
-        case .held: break
-        }
+        let list = infos[Int(slot)].list
+        guard list != .held else { return }
+        unlink(slot, lists + Int(list.rawValue))
         infos[Int(slot)].list = .held
     }
 
-    private func ends(_ list: List) -> Ends {
-        switch list {
-        case .consumed: consumed
-        case .used: used
-        case .ahead: ahead
-        case .held: Ends()
+    private func link(_ slot: UInt32, _ ends: UnsafeMutablePointer<Ends>) {
+        infos[Int(slot)].previous = ends.pointee.newest
+        if ends.pointee.newest == SlotTable.none {
+            ends.pointee.oldest = slot
+        } else {
+            infos[Int(ends.pointee.newest)].next = slot
         }
+        ends.pointee.newest = slot
+        ends.pointee.count += 1
     }
 
-    private func link(_ slot: UInt32, _ ends: inout Ends) {
-        infos[Int(slot)].previous = ends.newest
-        if ends.newest == SlotTable.none { ends.oldest = slot } else { infos[Int(ends.newest)].next = slot }
-        ends.newest = slot
-        ends.count += 1
-    }
-
-    private func unlink(_ slot: UInt32, _ ends: inout Ends) {
+    private func unlink(_ slot: UInt32, _ ends: UnsafeMutablePointer<Ends>) {
         let info = infos[Int(slot)]
         if info.previous == SlotTable.none {
-            ends.oldest = info.next
+            ends.pointee.oldest = info.next
         } else {
             infos[Int(info.previous)].next = info.next
         }
         if info.next == SlotTable.none {
-            ends.newest = info.previous
+            ends.pointee.newest = info.previous
         } else {
             infos[Int(info.next)].previous = info.previous
         }
-        ends.count -= 1
+        ends.pointee.count -= 1
     }
 }
