@@ -1,0 +1,187 @@
+"""Runs the project's tests stage by stage, each in processes of its own with a time limit, and counts.
+
+A stage that overruns is killed with all its children and counts as one failure. Logs: .build/test-logs.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGS = ROOT / ".build" / "test-logs"
+
+# Swift Testing runs all tests of a process on as many threads as there are cores, and many of ours block: so every
+# test target has a process of its own.
+SWIFT_LIMIT_S = 420
+E2E_LIMIT_S = 420
+BUILD_LIMIT_S = 1500
+# Programs that the end-to-end tests start, as released.
+RELEASE_PRODUCTS = ["millrace", "millrace-keeper", "s3-embedded"]
+
+
+class Totals:
+    def __init__(self):
+        self.passed = 0
+        self.failures: list[str] = []
+        self.skipped: list[str] = []
+
+
+def run(name: str, command: list[str], limit_s: int, env: dict[str, str] | None = None) -> tuple[int, str, float]:
+    """The exit status (-1: over the limit), the output and the seconds that it took."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log_path = LOGS / (re.sub(r"[^\w.-]", "_", name) + ".log")
+    start = time.monotonic()
+    with open(log_path, "wb") as log:
+        child = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True, env={**os.environ, **(env or {})})
+        try:
+            status = child.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            status = -1
+        finally:
+            # Also what a stage that ended by itself left behind.
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            child.wait()
+    return status, log_path.read_text(errors="replace"), time.monotonic() - start
+
+
+def report(name: str, seconds: float, what: str):
+    print(f"{name:<28} {seconds:6.1f} s  {what}", flush=True)
+
+
+def tail(output: str, lines: int = 60):
+    for line in output.rstrip().splitlines()[-lines:]:
+        print("    " + line, flush=True)
+
+
+def plain(name: str, command: list[str], limit_s: int, totals: Totals, counts: bool = True) -> bool:
+    """A stage that passes or fails as a whole."""
+    status, output, seconds = run(name, command, limit_s)
+    if status == 0:
+        totals.passed += counts
+        report(name, seconds, "passed")
+        return True
+    totals.failures.append(name)
+    report(name, seconds, f"over its limit of {limit_s} s" if status == -1 else f"FAILED (status {status})")
+    tail(output)
+    return False
+
+
+def swift(target: str, totals: Totals, build: list[str], label: str = "swift"):
+    name = f"{label}:{target}"
+    status, output, seconds = run(
+        name, ["swift", "test", "--skip-build", *build, "--filter", rf"^{target}\."], SWIFT_LIMIT_S)
+    passed = len(re.findall(r"^✔ Test (?!run with).* passed after", output, re.M))
+    failed = re.findall(r"^✘ Test (?!run with)(.*?) failed after", output, re.M)
+    totals.skipped += [f"{name}: {line}" for line in re.findall(r"^➜ Test (.*)$", output, re.M)]
+    totals.passed += passed
+    totals.failures += [f"{name}: {test}" for test in failed]
+    if status != 0 and not failed:
+        started = set(re.findall(r"^◇ Test (?!run)(.*?) started", output, re.M))
+        ended = set(re.findall(r"^[✔✘] Test (.*?) (?:passed|failed) after", output, re.M))
+        why = f"over its limit of {SWIFT_LIMIT_S} s" if status == -1 else f"ended with status {status}"
+        totals.failures.append(f"{name}: {why}; under way: {', '.join(sorted(started - ended)) or 'nothing'}")
+    elif status == 0 and passed == 0:
+        totals.failures.append(f"{name}: no test ran")
+    is_good = status == 0 and passed > 0
+    report(name, seconds, f"{passed} passed" + ("" if is_good else ", FAILED"))
+    if not is_good:
+        issues = [line for line in output.splitlines() if "recorded an issue" in line or "Fatal error" in line]
+        for line in issues[:40]:
+            print("    " + line, flush=True)
+        tail(output, 30)
+
+
+def end_to_end(path: Path, totals: Totals):
+    name = f"e2e:{path.relative_to(ROOT / 'Tests' / 'EndToEnd')}"
+    junit = LOGS / (re.sub(r"[^\w.-]", "_", name) + ".xml")
+    junit.unlink(missing_ok=True)
+    status, output, seconds = run(
+        name,
+        [sys.executable, "-m", "pytest", "-q", "-ra", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={junit}",
+         str(path)], E2E_LIMIT_S)
+    passed = failed = 0
+    if junit.exists():
+        for case in xml.parse(junit).getroot().iter("testcase"):
+            test = f"{name}: {case.get('name')}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                totals.failures.append(test)
+                failed += 1
+            elif (skipped := case.find("skipped")) is not None:
+                totals.skipped.append(f"{test}: {skipped.get('message')}")
+            else:
+                passed += 1
+    totals.passed += passed
+    if status not in (0, 5) and not failed:
+        why = f"over its limit of {E2E_LIMIT_S} s" if status == -1 else f"ended with status {status}"
+        totals.failures.append(f"{name}: {why}")
+        failed = 1
+    report(name, seconds, f"{passed} passed" + (f", {failed} FAILED" if failed else ""))
+    if failed:
+        tail(output, 120)
+
+
+def wanted_names(wanted: list[str], stage: str) -> list[str]:
+    """What comes after "STAGE:" in the arguments."""
+    return [item.split(":", 1)[1] for item in wanted if item.startswith(stage + ":")]
+
+
+def main() -> int:
+    wanted = sys.argv[1:]
+    stages = {item.split(":")[0] for item in wanted}
+    unknown = stages - {"lint", "swift", "fuzz", "thread", "e2e"}
+    if unknown:
+        print(f"test: {', '.join(sorted(unknown))}: no such stage. Give some of: lint swift fuzz thread e2e", file=sys.stderr)
+        return 2
+
+    def is_wanted(stage: str) -> bool:
+        return not stages or stage in stages
+
+    totals = Totals()
+    start = time.monotonic()
+    if is_wanted("lint"):
+        plain("lint", ["scripts/lint"], 300, totals)
+    if is_wanted("swift"):
+        if plain("build (debug)", ["swift", "build", "--build-tests"], BUILD_LIMIT_S, totals, counts=False):
+            only = wanted_names(wanted, "swift")
+            for folder in sorted((ROOT / "Tests").glob("*Tests")):
+                has_tests = any("@Test" in file.read_text() for file in folder.rglob("*.swift"))
+                if has_tests and (not only or folder.name in only):
+                    swift(folder.name, totals, [])
+    if is_wanted("e2e"):
+        is_built = all(
+            plain(f"build ({product})", ["swift", "build", "-c", "release", "--product", product], BUILD_LIMIT_S,
+                  totals, counts=False) for product in RELEASE_PRODUCTS)
+        if is_built:
+            only = wanted_names(wanted, "e2e")
+            folder = ROOT / "Tests" / "EndToEnd"
+            suites = sorted(folder.glob("test_*.py"))
+            suites += sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("test_*.py")))
+            for path in suites:
+                if not only or path.stem.removeprefix("test_") in only:
+                    end_to_end(path, totals)
+    if is_wanted("fuzz") and (ROOT / "scripts" / "fuzz").exists():
+        plain("fuzz", ["scripts/fuzz", "--short"], 600, totals)
+    if is_wanted("thread"):
+        plain("thread sanitizer", ["scripts/sanitize", "thread"], 900, totals)
+
+    for line in totals.skipped:
+        print(f"skipped  {line}")
+    for line in totals.failures:
+        print(f"FAILED   {line}")
+    print(f"{time.monotonic() - start:.0f} s; logs in {LOGS.relative_to(ROOT)}")
+    print(f"{totals.passed} passed, {len(totals.failures)} failed", flush=True)
+    return 1 if totals.failures or totals.passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
