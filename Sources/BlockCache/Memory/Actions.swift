@@ -12,8 +12,10 @@ struct Actions {
     /// Reads with all their blocks there and pinned.
     var ready: [PendingRead] = []
     var failed: [(read: PendingRead, errno: Errno)] = []
+    /// Who is to hear that a version is gone, before the reads that found it out are answered.
+    var stale: [any ObjectObserver] = []
 
     var isEmpty: Bool {
-        starts.isEmpty && ready.isEmpty && failed.isEmpty && raises.isEmpty && cancels.isEmpty
+        starts.isEmpty && ready.isEmpty && failed.isEmpty && raises.isEmpty && cancels.isEmpty && stale.isEmpty
     }
 }

@@ -58,15 +58,15 @@ extension CachedObject {
         cache.perform(actions)
     }
 
-    /// Ends one `open`. With the last one, requests that nobody waits for are given up.
-    public func release() {
+    /// Ends one `open`. With the last one, requests that nobody waits for are given up, if the caller wishes it.
+    public func release(givesUpRequests: Bool = true) {
         var actions = Actions()
         cache.lock.withLock {
             precondition(openCount > 0, "released more often than opened")
             openCount -= 1
             cache.openCount -= 1
             if openCount == 0 {
-                abandonFetches(within: 0..<Int.max, &actions)
+                if givesUpRequests { abandonFetches(within: 0..<Int.max, &actions) }
                 removeIfUnused()
             }
         }

@@ -166,6 +166,7 @@ extension BlockCache {
             for fetch in actions.starts { fetch.start() }
             for transfer in actions.raises { transfer.raise(to: .demand) }
             for transfer in actions.cancels { transfer.cancel() }
+            for observer in actions.stale { observer.objectBecameStale() }
             for (read, errno) in actions.failed {
                 metrics.failedReads.add()
                 read.reply.failed(errno)

@@ -1,6 +1,11 @@
 import S3
 import SystemPackage
 
+/// Hears that S3 has another version of an object by now, or none. Called on a transfer thread.
+public protocol ObjectObserver: AnyObject, Sendable {
+    func objectBecameStale()
+}
+
 /// One version of an object: which of its blocks are here or on their way, and who waits for them.
 ///
 /// A block is fetched once, however many ask. All state is guarded by the cache's lock.
@@ -17,6 +22,7 @@ public final class CachedObject: @unchecked Sendable {
     var waiters: [PendingRead] = []
     /// S3 has another version by now, or none: nothing of this one is given out any more.
     private(set) var isStale = false
+    private var observers: [any ObjectObserver] = []
 
     init(_ key: FileVersionKey, store: any ObjectStore, cache: BlockCache) {
         self.key = key
@@ -38,6 +44,13 @@ public final class CachedObject: @unchecked Sendable {
                 key.size, UInt64(blocks.upperBound) << UInt64(Arena.slotShift))
     }
 
+    /// Tells `observer` once this version is gone; ended by `stopObserving`.
+    public func observe(_ observer: any ObjectObserver) { cache.lock.withLock { observers.append(observer) } }
+
+    public func stopObserving(_ observer: any ObjectObserver) {
+        cache.lock.withLock { observers.removeAll { $0 === observer } }
+    }
+
     // MARK: With the lock held
 
     /// One of its blocks is gone. With the last one goes the object, unless it is open.
@@ -51,8 +64,9 @@ public final class CachedObject: @unchecked Sendable {
         if cache.objects[key] === self { cache.objects[key] = nil }
     }
 
-    func becomeStale() {
+    func becomeStale(_ actions: inout Actions) {
         guard !isStale else { return }
+        actions.stale += observers
         isStale = true
         // The same version may come back in the bucket: whoever opens it then starts anew.
         if cache.objects[key] === self { cache.objects[key] = nil }

@@ -149,7 +149,7 @@ extension BlockCache {
             let unfinished = fetch.doneEnd..<fetch.blocks.upperBound
             fetch.forgetTransfer()
             object.fetches.removeAll { $0 === fetch }
-            if error == .changed || error == .noSuchKey { object.becomeStale() }
+            if error == .changed || error == .noSuchKey { object.becomeStale(&actions) }
             if !unfinished.isEmpty {
                 let errno = (error ?? .badAnswer("")).readErrno
                 if !fetch.isAbandoned {

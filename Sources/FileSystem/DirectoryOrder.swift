@@ -1,0 +1,146 @@
+import Namespace
+
+/// Recognizes that somebody opens a directory's files in their order, also where several readers share the work, and
+/// says which files to fetch before they are opened: a value, told of opens and of what the directory holds. No I/O.
+public struct DirectoryOrder: Sendable {
+    public struct File: Sendable, Equatable {
+        public var inode: InodeNumber
+        public var version: FileVersion
+        public init(inode: InodeNumber, version: FileVersion) {
+            self.inode = inode
+            self.version = version
+        }
+    }
+
+    /// A question to the directory: which files come after this one?
+    public struct Query: Sendable, Equatable {
+        fileprivate var run: Int
+        public var after: InodeNumber
+        public var count: Int
+    }
+
+    /// Files in their order, from some open on. Several runs are under way where each reader has a part of its own.
+    private struct Run: Sendable {
+        var id: Int
+        var files: [File]
+        /// Files that were opened out of order stay expected for a while.
+        var isOpened: [Bool]
+        /// One past the farthest file that was opened.
+        var frontier = 0
+        /// Files before this one were asked for.
+        var asked = 0
+        var hits = 0
+        var depth = 4
+        var isAtEnd = false
+        var lastUse: Int
+    }
+
+    private static let runLimit = 24
+    /// How far apart readers who share one order may be.
+    private static let lookAhead = 32
+    /// Opens in order before anything is fetched.
+    private static let hitsToBelieve = 2
+    /// After so many opens in no order only every eighth is looked at: looking costs more than it brings.
+    private static let missesToDoubt = 64
+
+    private let depthLimit: Int
+    private var runs: [Run] = []
+    private var nextID = 0
+    private var clock = 0
+    private var misses = 0
+
+    /// `depth`: files that may be fetched ahead, at most; 0: none ever are.
+    public init(depth: Int) { depthLimit = depth }
+
+    /// A file was opened. Answers what there is to ask of its directory before `next` says what to fetch.
+    public mutating func opened(_ inode: InodeNumber) -> Query? {
+        guard depthLimit > 0 else { return nil }
+        clock += 1
+        for i in runs.indices {
+            guard let at = runs[i].files.firstIndex(where: { $0.inode == inode }) else { continue }
+            misses = 0
+            guard !runs[i].isOpened[at] else { return nil }
+            runs[i].isOpened[at] = true
+            runs[i].lastUse = clock
+            runs[i].hits += 1
+            runs[i].frontier = max(runs[i].frontier, at + 1)
+            if runs[i].hits > DirectoryOrder.hitsToBelieve { runs[i].depth = min(runs[i].depth * 2, depthLimit) }
+            trim(i)
+            return refill(i)
+        }
+        misses += 1
+        guard misses < DirectoryOrder.missesToDoubt || misses % 8 == 0 else { return nil }
+        if runs.count == DirectoryOrder.runLimit,
+            let oldest = runs.indices.min(by: { runs[$0].lastUse < runs[$1].lastUse })
+        {
+            runs.remove(at: oldest)
+        }
+        nextID += 1
+        runs.append(Run(id: nextID, files: [], isOpened: [], depth: min(4, depthLimit), lastUse: clock))
+        return Query(run: nextID, after: inode, count: DirectoryOrder.lookAhead)
+    }
+
+    /// The directory's answer. It may have fewer files than were asked for at its end.
+    public mutating func answer(_ query: Query, _ files: [File]) {
+        guard let i = runs.firstIndex(where: { $0.id == query.run }) else { return }
+        // Another open may have asked the same meanwhile.
+        guard runs[i].files.isEmpty || runs[i].files.last?.inode == query.after else { return }
+        if files.count < query.count { runs[i].isAtEnd = true }
+        if files.isEmpty, runs[i].files.isEmpty {
+            runs.remove(at: i)
+            return
+        }
+        runs[i].files += files
+        runs[i].isOpened += Array(repeating: false, count: files.count)
+    }
+
+    /// Files to fetch now, in their order, after an open of this inode.
+    ///
+    /// - Parameter budgetBytes: The most that files which are not opened yet may take, all together.
+    public mutating func next(after inode: InodeNumber, budgetBytes: Int) -> [File] {
+        guard
+            let i = runs.indices.first(where: {
+                runs[$0].lastUse == clock && runs[$0].hits >= DirectoryOrder.hitsToBelieve
+            })
+        else { return [] }
+        var ahead: UInt64 = 0
+        for at in runs[i].frontier..<max(runs[i].frontier, runs[i].asked) where !runs[i].isOpened[at] {
+            ahead += runs[i].files[at].version.size
+        }
+        var wanted: [File] = []
+        var at = max(runs[i].asked, runs[i].frontier)
+        let end = min(runs[i].files.count, runs[i].frontier + runs[i].depth)
+        while at < end {
+            let size = runs[i].files[at].version.size
+            guard ahead + size <= UInt64(max(0, budgetBytes)) else { break }
+            ahead += size
+            if !runs[i].isOpened[at] { wanted.append(runs[i].files[at]) }
+            at += 1
+        }
+        runs[i].asked = max(runs[i].asked, at)
+        return wanted
+    }
+
+    /// Memory ran short: fewer files ahead will do.
+    public mutating func wasDenied() {
+        for i in runs.indices where runs[i].lastUse == clock { runs[i].depth = max(4, runs[i].depth / 2) }
+    }
+
+    /// Forgets files far behind the frontier: they were skipped.
+    private mutating func trim(_ i: Int) {
+        let excess = runs[i].frontier - 2 * DirectoryOrder.lookAhead
+        guard excess >= DirectoryOrder.lookAhead else { return }
+        runs[i].files.removeFirst(excess)
+        runs[i].isOpened.removeFirst(excess)
+        runs[i].frontier -= excess
+        runs[i].asked = max(0, runs[i].asked - excess)
+    }
+
+    private func refill(_ i: Int) -> Query? {
+        let run = runs[i]
+        let wanted = run.frontier + max(run.depth, DirectoryOrder.lookAhead)
+        guard !run.isAtEnd, run.files.count < wanted, let last = run.files.last else { return nil }
+        // More than one, as the next open would ask again.
+        return Query(run: run.id, after: last.inode, count: wanted - run.files.count + DirectoryOrder.lookAhead)
+    }
+}

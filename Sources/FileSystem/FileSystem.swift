@@ -1,0 +1,131 @@
+import BlockCache
+import Logging
+import Metrics
+import Namespace
+import S3
+import Synchronization
+import SystemPackage
+import Threads
+
+/// The read-only file system of one S3 prefix. It knows neither libfuse nor Kubernetes.
+///
+/// Names, attributes and directories come straight from `namespace`; this adds open files and their bytes.
+public final class FileSystem: Sendable {
+    public let namespace: Namespace
+    let options: FileSystemOptions
+    let store: any ObjectStore
+    let cache: BlockCache
+    let metrics: FileMetrics
+    let openFiles = OpenFiles()
+    private let logger: Logger
+    private let order: Locked<DirectoryOrder>
+    private let orderShare = Locked(FairShare.Stream())
+    private let staleHandler = Locked<(@Sendable (InodeNumber) -> Void)?>(nil)
+
+    /// Files whose pages the kernel may still have are read from there, so nothing is fetched at their open, unless the
+    /// last of them was read from here after all: then the pages are gone.
+    private let isPageCacheCold = Atomic<Bool>(false)
+
+    public init(
+        store: any ObjectStore, namespace: Namespace, cache: BlockCache, options: FileSystemOptions,
+        metrics: Registry, logger: Logger
+    ) {
+        self.store = store
+        self.namespace = namespace
+        self.cache = cache
+        self.options = options
+        self.metrics = FileMetrics(metrics)
+        self.logger = logger
+        order = Locked(DirectoryOrder(depth: options.nextFiles))
+    }
+
+    /// Called once for each handle that finds its version gone from the bucket, so that the kernel's caches of the inode
+    /// are dropped. It runs on a transfer thread and must not wait: the kernel's invalidation waits for reads that this
+    /// very thread is to answer.
+    public var onStale: (@Sendable (InodeNumber) -> Void)? {
+        get { staleHandler.withLock { $0 } }
+        set { staleHandler.withLock { $0 = newValue } }
+    }
+
+    /// Opens a file: pins the version that is known of it, or asks S3 where that is too old.
+    public func open(_ inode: InodeNumber, _ done: @escaping @Sendable (Result<OpenFile, Errno>) -> Void) {
+        namespace.openVersion(inode) { [self] result in
+            switch result {
+            case .failure(let errno): done(.failure(errno))
+            case .success(let version) where !version.isReadable: done(.failure(.permissionDenied))
+            case .success(let version):
+                let file = OpenFile(self, inode, version)
+                begin(file)
+                done(.success(file))
+                prefetchNextFiles(file)
+            }
+        }
+    }
+
+    /// A handle that the kernel still has from an engine that is gone. Asks nobody.
+    public func reopen(_ inode: InodeNumber, version: FileVersion) -> OpenFile {
+        let file = OpenFile(self, inode, version)
+        register(file)
+        return file
+    }
+
+    private func register(_ file: OpenFile) {
+        let (isSame, stale) = openFiles.insert(file)
+        file.keepPageCache = isSame
+        for older in stale { older.becomeStale() }
+    }
+
+    private func begin(_ file: OpenFile) {
+        register(file)
+        if !file.keepPageCache || isPageCacheCold.load(ordering: .relaxed) { file.fetchIfSmall() }
+    }
+
+    func closed(_ file: OpenFile, wasRead: Bool) {
+        openFiles.remove(file)
+        if file.keepPageCache { isPageCacheCold.store(wasRead, ordering: .relaxed) }
+    }
+
+    /// The version that a handle had pinned is gone.
+    func becameStale(_ inode: InodeNumber) {
+        namespace.invalidate(inode)
+        openFiles.forget(inode)
+        onStale?(inode)
+    }
+
+    func object(_ version: FileVersion) -> CachedObject {
+        cache.open(
+            FileVersionKey(
+                scope: options.scope, bucket: options.bucket, key: version.key, etag: version.etag,
+                versionID: version.versionID, size: version.size), store: store)
+    }
+
+    private func prefetchNextFiles(_ file: OpenFile) {
+        guard options.nextFiles > 0, file.version.size <= options.wholeObjectBytes else { return }
+        let budget = orderShare.withLock { cache.fairShare.bytes(for: &$0, now: .now) }
+        let query = order.withLock { $0.opened(file.inode) }
+        var answer: [DirectoryOrder.File] = []
+        if let query {
+            // The namespace has locks of its own.
+            answer = namespace.files(after: query.after, count: query.count).map {
+                .init(inode: $0.inode, version: $0.version)
+            }
+        }
+        let files = order.withLock { order in
+            if let query { order.answer(query, answer) }
+            return order.next(after: file.inode, budgetBytes: budget)
+        }
+        for next in files {
+            guard next.version.size <= options.wholeObjectBytes, next.version.size > 0, next.version.isReadable,
+                isPageCacheCold.load(ordering: .relaxed) || !openFiles.knows(next.inode, next.version)
+            else { continue }
+            let object = object(next.version)
+            let end = object.prefetch(0..<next.version.size, partBytes: options.partBytes, priority: .readAhead)
+            object.release(givesUpRequests: false)
+            metrics.nextFiles.add()
+            guard end == next.version.size else {
+                order.withLock { $0.wasDenied() }
+                return
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+import BlockCache
+import Glibc
+import Namespace
+import Synchronization
+import SystemPackage
+import Threads
+
+/// One open of a file: a pinned version, and how it is being read.
+public final class OpenFile: Sendable {
+    public let inode: InodeNumber
+    public let version: FileVersion
+
+    private let fileSystem: FileSystem
+    private let object: CachedObject
+    private let reading: Locked<Reading>
+    private let isKept = Atomic<Bool>(false)
+    private let isStale = Atomic<Bool>(false)
+    private let isClosed = Atomic<Bool>(false)
+
+    private struct Reading {
+        var readAhead: ReadAhead
+        var share = FairShare.Stream()
+        var lastReadWaited = false
+        var isWholeAskedFor = false
+        var wasRead = false
+    }
+
+    init(_ fileSystem: FileSystem, _ inode: InodeNumber, _ version: FileVersion) {
+        self.fileSystem = fileSystem
+        self.inode = inode
+        self.version = version
+        object = fileSystem.object(version)
+        let options = fileSystem.options
+        reading = Locked(
+            Reading(
+                readAhead: ReadAhead(
+                    size: version.size,
+                    limits: .init(ceilingBytes: options.readAheadBytes, partBytes: options.partBytes))))
+        fileSystem.metrics.opens.add()
+        fileSystem.metrics.openHandles.add(1)
+        object.observe(self)
+    }
+
+    deinit { precondition(isClosed.load(ordering: .relaxed), "an open file was dropped without close()") }
+
+    /// The kernel's pages of this inode are of this version.
+    public internal(set) var keepPageCache: Bool {
+        get { isKept.load(ordering: .relaxed) }
+        set { isKept.store(newValue, ordering: .relaxed) }
+    }
+
+    private var isSmall: Bool { version.size > 0 && version.size <= fileSystem.options.wholeObjectBytes }
+
+    /// Starts to fetch the whole object where that is one request or two: it is about to be read.
+    func fetchIfSmall() {
+        guard isSmall else { return }
+        let isFirst = reading.withLock { reading in
+            defer { reading.isWholeAskedFor = true }
+            return !reading.isWholeAskedFor
+        }
+        if isFirst { object.prefetch(0..<version.size, partBytes: fileSystem.options.partBytes, priority: .demand) }
+    }
+
+    /// Reads `count` bytes from `offset` on, or as many as there are. A hit is answered on this thread before the call
+    /// returns, without an allocation; a miss later, on a transfer thread.
+    public func read(offset: UInt64, count: Int, _ reply: any ReadReply) {
+        guard !isStale.load(ordering: .acquiring) else { return reply.failed(.staleNFSFileHandle) }
+        guard offset < version.size, count > 0 else {
+            return reply.data(UnsafeBufferPointer(start: nil, count: 0))
+        }
+        let bytes = offset..<min(version.size, offset + UInt64(count))
+        fileSystem.metrics.readBytes.add(bytes.count)
+        if isSmall {
+            fetchIfSmall()
+            object.read(bytes, isSequential: false, reply)
+            return
+        }
+        let now = Instant.now
+        let plan = reading.withLock { reading in
+            let share = fileSystem.cache.fairShare.bytes(for: &reading.share, now: now)
+            return reading.readAhead.read(bytes, waited: reading.lastReadWaited, shareBytes: share)
+        }
+        let outcome = object.read(bytes, isSequential: plan.isSequential, reply)
+        let waited = outcome == .waiting
+        reading.withLock { reading in
+            reading.lastReadWaited = waited
+            reading.wasRead = true
+        }
+        if !plan.isEmpty { follow(plan) }
+    }
+
+    private func follow(_ plan: ReadAhead.Plan) {
+        if !plan.abandoned.isEmpty { object.abandon(plan.abandoned) }
+        if !plan.ahead.isEmpty {
+            let end = object.prefetch(plan.ahead, partBytes: Int(plan.partBytes), priority: .readAhead)
+            if end < plan.ahead.upperBound { reading.withLock { $0.readAhead.wasCutShort(plan.ahead, at: end) } }
+        }
+        if let steps = plan.steps {
+            for i in 0..<steps.count {
+                object.prefetch(steps[i], partBytes: fileSystem.options.partBytes, priority: .readAhead)
+            }
+        }
+    }
+
+    /// Another version of the file is there now.
+    func becomeStale() { isStale.store(true, ordering: .releasing) }
+
+    /// The descriptor of a complete file with this version's bytes on the local disk, which the kernel may read by
+    /// itself; it stays open until `close()`. Nil: there is none.
+    public func passthroughFile() -> FileDescriptor? { nil }
+
+    /// No read is under way or follows.
+    public func close() {
+        guard !isClosed.exchange(true, ordering: .relaxed) else { return }
+        let (unread, wasRead) = reading.withLock { ($0.readAhead.unread, $0.wasRead || $0.isWholeAskedFor) }
+        for range in unread { object.abandon(range) }
+        fileSystem.closed(self, wasRead: wasRead)
+        fileSystem.metrics.openHandles.add(-1)
+        object.stopObserving(self)
+        object.release()
+    }
+}
+
+extension OpenFile: ObjectObserver {
+    /// S3 has this version no more.
+    public func objectBecameStale() {
+        becomeStale()
+        fileSystem.metrics.staleHandles.add()
+        fileSystem.becameStale(inode)
+    }
+}
