@@ -29,6 +29,9 @@ public final class Thread: @unchecked Sendable {
         precondition(status == 0, "pthread_create failed: \(status)")
     }
 
+    /// One that nobody joins frees its stack when it ends.
+    deinit { if !joined.withLock({ $0 }) { pthread_detach(handle) } }
+
     /// Waits for the end of the thread; only the first call does.
     public func join() {
         let first = joined.withLock { done in

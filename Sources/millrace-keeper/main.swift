@@ -1,1 +1,9 @@
-print("under way")
+import Glibc
+import Keeper
+
+do {
+    exit(KeeperProgram.run(try KeeperProgram.parse(Array(CommandLine.arguments.dropFirst()))))
+} catch {
+    KeeperProgram.complain("\(error.message)\n\(KeeperProgram.usage)")
+    exit(64)
+}
