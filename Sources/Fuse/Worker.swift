@@ -1,0 +1,48 @@
+import Glibc
+import SystemPackage
+
+/// What one of the server's threads owns: a buffer for requests, and a READ to use again and again.
+final class Worker {
+    enum Outcome { case drained, more, ended(Session.Ending) }
+
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Protocol.requestBufferBytes, alignment: 4096)
+    private var read = ReadRequest()
+
+    deinit { buffer.deallocate() }
+
+    /// Reads and hands on requests until there are none, or `limit` were.
+    func serve(_ session: Session, atMost limit: Int) -> Outcome {
+        for _ in 0..<limit {
+            if session.isStopping.load(ordering: .relaxed) { return .drained }
+            let n = Glibc.read(session.fd, buffer.baseAddress, buffer.count)
+            if n >= Protocol.inHeaderBytes {
+                handle(UnsafeMutableRawBufferPointer(rebasing: buffer[0..<n]), session)
+                continue
+            }
+            switch errno {
+            case EAGAIN: return .drained
+            // ENOENT: the request was given up while we read it.
+            case EINTR, ENOENT: continue
+            case ENODEV: return .ended(.unmounted)
+            case ECONNABORTED: return .ended(.aborted)
+            default: return .ended(.failed(Errno(rawValue: n < 0 ? errno : EPROTO)))
+            }
+        }
+        return .more
+    }
+
+    private func handle(_ request: UnsafeMutableRawBufferPointer, _ session: Session) {
+        switch request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) {
+        case Protocol.Opcode.read where request.count >= Protocol.readRequestBytes:
+            // A READ that others still hold waits for its answer, or for them to let go of it.
+            if !isKnownUniquelyReferenced(&read) || !read.isAnswered { read = ReadRequest() }
+            read.receive(UnsafeRawBufferPointer(request), session)
+            session.operations.read(read)
+        case Protocol.Opcode.interrupt:
+            // Needs no answer. The request itself gets its answer when it has one: EINTR would reach programs that
+            // don't expect it of a file, as any signal, and not only a fatal one, sends an interrupt.
+            break
+        default: session.process(request)
+        }
+    }
+}
