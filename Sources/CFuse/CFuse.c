@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -90,11 +90,11 @@ int cfuse_child_umount(const char *path, int flags) {
     return pid < 0 ? -errno : pid;
 }
 
-int cfuse_child_stat(const char *path) {
+int cfuse_child_statfs(const char *path) {
     pid_t pid = fork();
     if (pid == 0) {
-        struct stat status;
-        _exit(stat(path, &status) == 0 ? 0 : errno);
+        struct statfs status;
+        _exit(statfs(path, &status) == 0 ? 0 : errno);
     }
     return pid < 0 ? -errno : pid;
 }

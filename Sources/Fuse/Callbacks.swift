@@ -38,7 +38,8 @@ enum Callbacks {
         ops.opendir = { raw, inode, _ in operations(raw!).openDirectory(Request(raw!, .opendir, inode: inode)) }
         ops.readdir = { raw, inode, count, cookie, info in
             operations(raw!).readDirectory(
-                Request(raw!, .readdir, inode: inode), handle: info!.pointee.fh, cookie: UInt64(bitPattern: Int64(cookie)),
+                Request(raw!, .readdir, inode: inode), handle: info!.pointee.fh,
+                cookie: UInt64(bitPattern: Int64(cookie)),
                 count: count, plus: false)
         }
         ops.readdirplus = { raw, inode, count, cookie, info in

@@ -17,7 +17,8 @@ enum Fusermount {
             "ro,nosuid,nodev,noatime,default_permissions,subtype=millrace,fsname=\(source)"
             + (options.allowOther ? ",allow_other" : "")
         let (status, words) = try run(
-            ["fusermount3", "-o", mountOptions, "--", path], environment: ["_FUSE_COMMFD=3"], descriptors: [3: sockets[1]],
+            ["fusermount3", "-o", mountOptions, "--", path], environment: ["_FUSE_COMMFD=3"],
+            descriptors: [3: sockets[1]],
             deadline: .now.advanced(byMs: 10_000))
         guard status == 0 else {
             throw MountError(.notPermitted, "fusermount3 cannot mount on \(path): \(words)")
@@ -51,7 +52,8 @@ enum Fusermount {
         defer { for fd in ends { close(fd) } }
         do throws(Errno) {
             let child = try Child(
-                arguments, environment: ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C"] + environment,
+                arguments,
+                environment: ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C"] + environment,
                 descriptors: descriptors.merging([2: ends[1]]) { a, _ in a })
             let status = try child.exitStatus(deadline: deadline)
             var words = [UInt8](repeating: 0, count: 4096)

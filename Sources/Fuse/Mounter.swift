@@ -30,14 +30,19 @@ public enum Mounter {
     }
 
     private static func checkMountPoint(_ path: String) throws(MountError) {
+        switch probe(path, deadline: .now.advanced(byMs: 5000)) {
+        case nil: break
+        case .noSuchFileOrDirectory:
+            throw MountError(.badMountPoint, "\(path) does not exist; create it first: mkdir -p \(path)")
+        case .socketNotConnected, .connectionAbort:
+            throw MountError(.badMountPoint, "\(path) is a dead mount; detach it with: umount -l \(path)")
+        case .timedOut:
+            throw MountError(.badMountPoint, "\(path) does not answer; is a file system that hangs mounted there?")
+        case let error?: throw MountError(.badMountPoint, "\(path) cannot be used: \(error)")
+        }
         var status = stat()
-        if stat(path, &status) != 0 {
-            switch errno {
-            case ENOENT: throw MountError(.badMountPoint, "\(path) does not exist; create it first: mkdir -p \(path)")
-            case ENOTCONN:
-                throw MountError(.badMountPoint, "\(path) is a dead mount; detach it with: umount -l \(path)")
-            default: throw MountError(.badMountPoint, "\(path) cannot be used: \(Errno(rawValue: errno))")
-            }
+        guard stat(path, &status) == 0 else {
+            throw MountError(.badMountPoint, "\(path) cannot be used: \(Errno(rawValue: errno))")
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw MountError(.badMountPoint, "\(path) is not a directory; mount on a directory")
@@ -65,7 +70,8 @@ public enum Mounter {
     static func deviceError(_ error: Int32) -> MountError {
         switch error {
         case ENOENT, ENODEV, ENXIO:
-            MountError(.noDevice, "there is no /dev/fuse: load it with `modprobe fuse`; in a container, pass the device in")
+            MountError(
+                .noDevice, "there is no /dev/fuse: load it with `modprobe fuse`; in a container, pass the device in")
         default: MountError(.noDevice, "cannot open /dev/fuse: \(Errno(rawValue: error)); check its owner and mode")
         }
     }
@@ -95,10 +101,11 @@ public enum Mounter {
         }
     }
 
-    /// What stat(2) of a path says, found in a child process; ETIMEDOUT where it hangs. Nil: it works.
+    /// What statfs(2) of a path says, found in a child process; ETIMEDOUT where it hangs. Nil: it works. (Unlike stat(2),
+    /// whose answer the kernel may have kept, it always asks the file system.)
     public static func probe(_ path: String, deadline: Instant = .now.advanced(byMs: 2000)) -> Errno? {
         do throws(Errno) {
-            let status = try Child(fork: cfuse_child_stat(path)).exitStatus(deadline: deadline)
+            let status = try Child(fork: cfuse_child_statfs(path)).exitStatus(deadline: deadline)
             return status == 0 ? nil : Errno(rawValue: status)
         } catch {
             return error
@@ -112,9 +119,19 @@ public enum Mounter {
     }
 
     /// Ends a connection: every request under way and to come fails with ECONNABORTED or ENOTCONN. Needs root.
+    ///
+    /// Where fusectl isn't mounted, a forced unmount does it, which also unmounts what nobody uses.
     @discardableResult
-    public static func abort(_ entry: MountEntry) -> Bool {
-        writeFile("/sys/fs/fuse/connections/\(entry.connection)/abort", "1")
+    public static func abort(_ entry: MountEntry, deadline: Instant = .now.advanced(byMs: 5000)) -> Bool {
+        if writeFile("/sys/fs/fuse/connections/\(entry.connection)/abort", "1") { return true }
+        guard MountTable.entry(at: entry.mountPoint)?.id == entry.id else { return false }
+        do throws(Errno) {
+            let flags = Int32(MNT_FORCE | UMOUNT_NOFOLLOW)
+            let status = try Child(fork: cfuse_child_umount(entry.mountPoint, flags)).exitStatus(deadline: deadline)
+            return status == 0 || status == EBUSY
+        } catch {
+            return false
+        }
     }
 
     private static func writeFile(_ path: String, _ text: String) -> Bool {

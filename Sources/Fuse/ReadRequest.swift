@@ -23,6 +23,9 @@ public final class ReadRequest: @unchecked Sendable {
 
     deinit { if !answered.load(ordering: .acquiring) { failed(.ioError) } }
 
+    /// Whether the kernel queued it again after a takeover.
+    public var isResent: Bool { unique & Protocol.resentBit != 0 }
+
     /// Whether the last READ was answered, so that another can be received (by a worker that alone holds this object).
     var isAnswered: Bool { answered.load(ordering: .acquiring) }
 

@@ -35,7 +35,9 @@ public struct Request: ~Copyable, @unchecked Sendable {
     public consuming func park() -> ParkedRequest { ParkedRequest(self) }
 
     @discardableResult
-    public consuming func fail(_ errno: Errno) -> Bool { send(errno: errno.rawValue) { fuse_reply_err($0, errno.rawValue) } }
+    public consuming func fail(_ errno: Errno) -> Bool {
+        send(errno: errno.rawValue) { fuse_reply_err($0, errno.rawValue) }
+    }
 
     /// Success where there is nothing to say.
     @discardableResult

@@ -25,6 +25,9 @@ public final class Session: @unchecked Sendable {
     /// Requests that were received and not yet answered.
     public var requestsInFlight: Int { inFlight.load(ordering: .acquiring) }
 
+    /// The connection; the session closes it. Pass a copy to who shall outlive us.
+    public var descriptor: FileDescriptor { FileDescriptor(rawValue: fd) }
+
     let fd: Int32
     let inFlight = Atomic<Int>(0)
     /// Set when workers shall leave the descriptor alone.
@@ -33,7 +36,11 @@ public final class Session: @unchecked Sendable {
     private(set) var raw: OpaquePointer!
     /// What happens to what libfuse writes while it sees FUSE_INIT.
     private var initAnswer: InitAnswer = .none
-    private enum InitAnswer { case none, replace(with: [UInt8]), swallow }
+    private enum InitAnswer {
+        case none
+        case replace(with: [UInt8])
+        case swallow
+    }
 
     /// Waits for the kernel's FUSE_INIT on a descriptor that was just mounted, and answers it.
     ///

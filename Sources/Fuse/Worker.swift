@@ -3,7 +3,10 @@ import SystemPackage
 
 /// What one of the server's threads owns: a buffer for requests, and a READ to use again and again.
 final class Worker {
-    enum Outcome { case drained, more, ended(Session.Ending) }
+    enum Outcome {
+        case drained, more
+        case ended(Session.Ending)
+    }
 
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Protocol.requestBufferBytes, alignment: 4096)
     private var read = ReadRequest()

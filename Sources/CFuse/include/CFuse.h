@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/xattr.h>
 
 /// A session without a mount. `writev` takes everything libfuse sends, with `userdata`. `fd` is closed by
 /// fuse_session_destroy. NULL where libfuse refuses; then `fd` stays the caller's.
@@ -33,5 +34,5 @@ int cfuse_receive_descriptor(int socket);
 /// Calls that may hang on a dead mount, done in a child whose exit status is the errno. Answers the child's pid or a
 /// negated errno.
 int cfuse_child_umount(const char *path, int flags);
-int cfuse_child_stat(const char *path);
+int cfuse_child_statfs(const char *path);
 int cfuse_pidfd_open(int pid);
