@@ -37,7 +37,7 @@ extension BlockCache {
         let object = owner.takeUnretainedValue()
         object.table[Int(slots[slot].block)] = .missing
         metrics.evictedBlocks.add()
-        if slots[slot].isAhead { metrics.aheadWastedBytes.add(Arena.slotBytes) }
+        settle(slot, isUsed: false)
         release(slot)
         object.dropBlock()
     }
@@ -46,7 +46,7 @@ extension BlockCache {
     func release(_ slot: UInt32) {
         precondition(slots[slot].pins == 0, "a pinned slot was freed")
         slots.leave(slot)
-        if slots[slot].isAhead { admission.addAhead(-1) }
+        settle(slot, isUsed: false)
         let owner = slots[slot].owner
         slots[slot] = SlotTable.Info()
         owner?.release()
@@ -58,11 +58,15 @@ extension BlockCache {
         if slots[slot].pins == 0 { slots.leave(slot) }
         slots[slot].pins += 1
         pinnedCount += 1
-        if slots[slot].isAhead {
-            slots[slot].isAhead = false
-            admission.addAhead(-1)
-            metrics.aheadUsedBytes.add(Arena.slotBytes)
-        }
+        settle(slot, isUsed: true)
+    }
+
+    /// What was read ahead was read, or never will be: it counts as read-ahead no more.
+    func settle(_ slot: UInt32, isUsed: Bool) {
+        guard slots[slot].isAhead else { return }
+        slots[slot].isAhead = false
+        admission.addAhead(-1)
+        (isUsed ? metrics.aheadUsedBytes : metrics.aheadWastedBytes).add(Arena.slotBytes)
     }
 
     /// Lets a slot go again. `present`: its block has arrived, so it may be evicted from now on.

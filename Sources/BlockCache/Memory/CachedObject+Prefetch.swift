@@ -51,6 +51,7 @@ extension CachedObject {
             for block in CachedObject.blocks(of: wanted) {
                 guard case .present(let slot) = table[block], cache.slots[slot].list == .ahead else { continue }
                 cache.slots.leave(slot)
+                cache.settle(slot, isUsed: false)
                 cache.slots.enter(.consumed, slot, seconds: seconds)
             }
             if !cache.queue.isEmpty { cache.serveQueue(&actions) }
