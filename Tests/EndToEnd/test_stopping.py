@@ -1,0 +1,133 @@
+"""SIGTERM, Ctrl-C, a busy mount, kill -9 and what comes after."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from harness import Mount, eventually, generated, is_mounted, millrace, within
+
+
+@pytest.fixture(scope="module")
+def server(shared_embedded):
+    shared_embedded.put_generated("big", 64 << 20, 5)
+    shared_embedded.put("small", b"small")
+    return shared_embedded
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_signals_unmount(server, how):
+    with Mount("s3://data", server.endpoint) as mount:
+        assert mount.read("small") == b"small"
+        assert mount.stop(how) == 0
+        assert not is_mounted(mount.directory)
+
+
+def test_sigterm_while_reading(server):
+    """Readers get their bytes or an error; nobody hangs."""
+    with Mount("s3://data", server.endpoint) as mount:
+        results = []
+
+        def reader(seed):
+            try:
+                with open(mount.path("big"), "rb") as file:
+                    offset = 0
+                    while chunk := file.read(1 << 20):
+                        results.append(chunk == generated(len(chunk), 5, offset))
+                        offset += len(chunk)
+            except OSError:
+                pass
+
+        threads = [threading.Thread(target=reader, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(results) > 4, 20, "some reads")
+        mount.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a reader hangs"
+        mount.process.wait(30)
+        assert all(results)
+        eventually(lambda: not is_mounted(mount.directory), 10, "the unmount")
+
+
+def test_a_busy_mount_says_who_holds_it(server):
+    with Mount("s3://data", server.endpoint) as mount:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", "import sys; f = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()",
+             str(mount.path("small"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert holder.stdout.readline() == "open\n"
+            done = millrace("unmount", mount.directory)
+            assert done.returncode == 1, done.stdout + done.stderr
+            assert str(holder.pid) in done.stderr and "fix:" in done.stderr, done.stderr
+            assert is_mounted(mount.directory) and mount.read("small") == b"small"
+        finally:
+            holder.stdin.close()
+            holder.wait(10)
+
+
+def test_unmount_command_ends_the_foreground_process(server):
+    with Mount("s3://data", server.endpoint) as mount:
+        millrace("unmount", mount.directory, check=True)
+        assert not is_mounted(mount.directory)
+        assert mount.process.wait(20) == 0
+        mount.stop = lambda *_: 0  # it has ended
+
+
+def test_umount_from_outside_ends_the_process(server):
+    with Mount("s3://data", server.endpoint) as mount:
+        subprocess.run(["umount", mount.directory], check=True)
+        assert mount.process.wait(20) == 0
+        mount.stop = lambda *_: 0
+
+
+def test_kill_and_mount_again(server):
+    """A dead daemon's mount is taken away by the next mount on the same directory."""
+    with Mount("s3://data", server.endpoint) as mount:
+        for _ in range(3):
+            mount.kill()
+            if is_mounted(mount.directory):
+                with pytest.raises(OSError) as caught:
+                    within(20, mount.read, "small")
+                assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+            mount.start()
+            assert within(20, mount.read, "small") == b"small"
+        with open("/proc/self/mountinfo") as table:
+            assert sum(str(mount.directory) in line for line in table) == 1, "mounts are stacked"
+
+
+def test_kill_with_open_files_and_mount_again(server):
+    with Mount("s3://data", server.endpoint) as mount:
+        with open(mount.path("big"), "rb") as file:
+            file.read(100)
+            mount.kill()
+            mount.start()
+            with pytest.raises(OSError):
+                within(20, os.pread, file.fileno(), 100, 32 << 20)
+        assert within(20, mount.read, "small") == b"small"
+
+
+def test_a_silent_server_does_not_hold_up_the_end(embedded):
+    embedded.put_generated("slow", 8 << 20, 1)
+    with Mount("s3://data", embedded.endpoint) as mount:
+        embedded.fault(operation="get", count=-1, isSilent=True)
+        failure = []
+
+        def reader():
+            try:
+                mount.read("slow")
+            except OSError as error:
+                failure.append(error.errno)
+
+        thread = threading.Thread(target=reader)
+        thread.start()
+        eventually(lambda: embedded.counts()["requests"] and any(e["operation"] == "get" for e in embedded.log()), 20)
+        mount.process.send_signal(signal.SIGTERM)
+        thread.join(30)
+        assert not thread.is_alive() and failure
+        mount.process.wait(30)
