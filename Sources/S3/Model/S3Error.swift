@@ -22,3 +22,22 @@ public enum S3Error: Error, Sendable, Equatable {
     case status(Int, code: String, message: String)
     case cancelled
 }
+
+extension S3Error: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .noSuchKey: "no such object"
+        case .noSuchBucket: "no such bucket"
+        case .changed: "the object was replaced meanwhile"
+        case .denied(let code, let message): "access denied (\(code)\(message.isEmpty ? "" : ": \(message)"))"
+        case .archived: "the object is archived and must be restored first"
+        case .credentials(let why): "no credentials: \(why)"
+        case .badAnswer(let why): "the server's answer makes no sense: \(why)"
+        case .network(let why): "can't reach the server: \(why)"
+        case .timedOut: "no answer in time"
+        case .status(let status, let code, let message):
+            "the server answered \(status)\(code.isEmpty ? "" : " \(code)")\(message.isEmpty ? "" : ": \(message)")"
+        case .cancelled: "cancelled"
+        }
+    }
+}
