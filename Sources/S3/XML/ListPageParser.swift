@@ -3,7 +3,9 @@ import Curl
 /// Parses a ListBucketResult as it arrives, straight into a packed page.
 final class ListPageParser: XMLHandler {
     private lazy var reader = XMLReader(self)
-    private var page = ListPage()
+    private var bytes: [UInt8] = []
+    private var objects: [ListPage.Object] = []
+    private var prefixes: [Range<Int>] = []
     private var isURLEncoded = false
     private var isTruncated = false
     private var nextToken: String?
@@ -23,8 +25,8 @@ final class ListPageParser: XMLHandler {
     private static let maxEntries = 100_000
 
     init() {
-        page.bytes.reserveCapacity(96 << 10)
-        page.objects.reserveCapacity(1000)
+        bytes.reserveCapacity(96 << 10)
+        objects.reserveCapacity(1000)
     }
 
     /// Nil, or what is wrong with the document.
@@ -38,11 +40,11 @@ final class ListPageParser: XMLHandler {
             guard let nextToken, !nextToken.isEmpty else {
                 return .failure(MalformedList(why: "it is truncated and has no NextContinuationToken"))
             }
-            page.nextToken = nextToken
         }
         if isURLEncoded { decode() }
         tidy(prefix: prefix, after: after)
-        return .success(page)
+        let token = isTruncated ? nextToken : nil
+        return .success(ListPage(bytes: bytes, objects: objects, prefixes: prefixes, nextToken: token))
     }
 
     func started(_ name: XMLName, depth: Int) -> String? {
@@ -58,7 +60,7 @@ final class ListPageParser: XMLHandler {
         case (2, _): container = .none
         default: break
         }
-        return page.objects.count + page.prefixes.count > Self.maxEntries ? "it has too many entries" : nil
+        return objects.count + prefixes.count > Self.maxEntries ? "it has too many entries" : nil
     }
 
     func ended(_ name: XMLName, depth: Int, text: UnsafeRawBufferPointer) -> String? {
@@ -104,7 +106,7 @@ final class ListPageParser: XMLHandler {
     private func endObject() -> String? {
         container = .none
         guard let key, let size else { return "an object has no key or no size" }
-        page.objects.append(
+        objects.append(
             ListPage.Object(
                 key: key, etag: etag ?? 0..<0, size: size, modified: modified, isReadable: isReadable || isRestored))
         return nil
@@ -113,21 +115,21 @@ final class ListPageParser: XMLHandler {
     private func endPrefix() -> String? {
         container = .none
         guard let key else { return "a common prefix is empty" }
-        page.prefixes.append(key)
+        prefixes.append(key)
         return nil
     }
 
     private func store(_ text: UnsafeRawBufferPointer) -> Range<Int> {
-        let start = page.bytes.count
-        page.bytes.append(contentsOf: text)
-        return start..<page.bytes.count
+        let start = bytes.count
+        bytes.append(contentsOf: text)
+        return start..<bytes.count
     }
 
     /// EncodingType may come after the keys, so they are decoded at the end; each where it lies, as it only shrinks.
     private func decode() {
-        page.bytes.withUnsafeMutableBufferPointer { bytes in
-            for i in page.objects.indices { Self.decode(bytes, &page.objects[i].key) }
-            for i in page.prefixes.indices { Self.decode(bytes, &page.prefixes[i]) }
+        bytes.withUnsafeMutableBufferPointer { bytes in
+            for i in objects.indices { Self.decode(bytes, &objects[i].key) }
+            for i in prefixes.indices { Self.decode(bytes, &prefixes[i]) }
         }
     }
 
@@ -138,22 +140,22 @@ final class ListPageParser: XMLHandler {
 
     /// Drops what was not asked for, and sorts what is not sorted (S3 Express, some others).
     private func tidy(prefix: ObjectKey, after: ObjectKey?) {
-        page.bytes.withUnsafeBufferPointer { bytes in
+        bytes.withUnsafeBufferPointer { bytes in
             func isWanted(_ range: Range<Int>) -> Bool {
                 guard bytes[range].starts(with: prefix.bytes) else { return false }
                 return after.map { $0.bytes.lexicographicallyPrecedes(bytes[range]) } ?? true
             }
             func precedes(_ a: Range<Int>, _ b: Range<Int>) -> Bool { bytes[a].lexicographicallyPrecedes(bytes[b]) }
-            if !page.objects.allSatisfy({ isWanted($0.key) }) { page.objects.removeAll { !isWanted($0.key) } }
+            if !objects.allSatisfy({ isWanted($0.key) }) { objects.removeAll { !isWanted($0.key) } }
             // A prefix that holds `after` may well hold more after it, so a server may send it again.
-            if !page.prefixes.allSatisfy({ bytes[$0].starts(with: prefix.bytes) }) {
-                page.prefixes.removeAll { !bytes[$0].starts(with: prefix.bytes) }
+            if !prefixes.allSatisfy({ bytes[$0].starts(with: prefix.bytes) }) {
+                prefixes.removeAll { !bytes[$0].starts(with: prefix.bytes) }
             }
-            if zip(page.objects, page.objects.dropFirst()).contains(where: { precedes($1.key, $0.key) }) {
-                page.objects.sort { precedes($0.key, $1.key) }
+            if zip(objects, objects.dropFirst()).contains(where: { precedes($1.key, $0.key) }) {
+                objects.sort { precedes($0.key, $1.key) }
             }
-            if zip(page.prefixes, page.prefixes.dropFirst()).contains(where: { precedes($1, $0) }) {
-                page.prefixes.sort(by: precedes)
+            if zip(prefixes, prefixes.dropFirst()).contains(where: { precedes($1, $0) }) {
+                prefixes.sort(by: precedes)
             }
         }
     }
