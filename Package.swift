@@ -70,9 +70,10 @@ var targets: [Target] = [
     program("millrace-csi", ["CSI", arguments]),
 
     // Cluster.
-    library("Kubernetes", ["Curl", "CCrypto", "Metrics", "Threads", log, yaml]),
-    library("Controller", ["Kubernetes", "CSIProtocol", "S3", "Logs", "Metrics", log] + grpc),
-    program("millrace-controller", ["Controller", arguments]),
+    library("Kubernetes", ["Curl", "Metrics", "Threads", log, yaml]),
+    library("Controller", ["Kubernetes", "S3", "CCrypto", "Metrics", "Threads", log]),
+    library("CSIController", ["Controller", "CSIProtocol", "Metrics", log] + grpc),
+    program("millrace-controller", ["Controller", "CSIController", "Logs", arguments]),
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
