@@ -91,7 +91,7 @@ var targets: [Target] = [
     tests("CommandsTests", ["Commands", "TestSupport"]),
     tests("NodeTests", ["NodeProtocol", "Keeper"]),
     tests("CSITests", ["CSI"]),
-    tests("KubernetesTests", ["Kubernetes", "KubernetesTestSupport"]),
+    tests("KubernetesTests", ["Kubernetes", "KubernetesTestSupport", "Threads", log]),
     tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport"]),
 ]
 

@@ -33,7 +33,8 @@ public struct APIError: Error, Sendable, Equatable, CustomStringConvertible {
         causes = (status?.at("details", "causes")?.array ?? []).map {
             "\($0["field"]?.string ?? "?"): \($0["message"]?.string ?? "")"
         }
-        retryAfterSeconds = headers["retry-after"].flatMap { Int($0) }
+        retryAfterSeconds =
+            headers["retry-after"].flatMap { Int($0) }
             ?? status?.at("details", "retryAfterSeconds")?.integer
     }
 

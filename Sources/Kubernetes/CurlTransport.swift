@@ -100,5 +100,7 @@ public final class CurlTransport: Transport {
 }
 
 extension HTTPResponse {
-    fileprivate var headersByName: [String: String] { Dictionary(headers.map { ($0.name, $0.value) }) { first, _ in first } }
+    fileprivate var headersByName: [String: String] {
+        Dictionary(headers.map { ($0.name, $0.value) }) { first, _ in first }
+    }
 }

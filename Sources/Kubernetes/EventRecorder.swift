@@ -3,7 +3,10 @@ import Logging
 /// Writes Events: the same one again becomes a higher count, at most once in `quietMs`, and no object gets more than
 /// a few at once. An Event that can't be written is logged and forgotten.
 public actor EventRecorder {
-    public enum Kind: String, Sendable { case normal = "Normal", warning = "Warning" }
+    public enum Kind: String, Sendable {
+        case normal = "Normal"
+        case warning = "Warning"
+    }
 
     private struct Known {
         var name: String

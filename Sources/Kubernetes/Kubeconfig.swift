@@ -32,7 +32,8 @@ public struct Configuration: Sendable, Equatable {
     static let serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
     /// In this order: the kubeconfig given, `KUBECONFIG`, the pod's service account, `~/.kube/config`.
-    public static func find(kubeconfig: String? = nil, environment: [String: String]) throws(ConfigurationError) -> Self {
+    public static func find(kubeconfig: String? = nil, environment: [String: String]) throws(ConfigurationError) -> Self
+    {
         if let path = kubeconfig ?? environment["KUBECONFIG"].flatMap({ $0.isEmpty ? nil : $0 }) {
             // kubectl merges a list of files; the first one that exists is meant here.
             let paths = path.split(separator: ":").map(String.init)

@@ -4,7 +4,11 @@ import Threads
 /// Decides on a Lease as the other replicas do: whoever holds it must be seen to renew it. Whether it is stale is judged
 /// by how long *we* have seen it unchanged, so clocks need not agree.
 struct LeaseElection {
-    enum Action: Equatable { case create, take(transitions: Int), renew, wait }
+    enum Action: Equatable {
+        case create
+        case take(transitions: Int)
+        case renew, wait
+    }
 
     let identity: String
     let leaseMs: Int

@@ -3,7 +3,10 @@ import Metrics
 
 /// Where a reflector stands: what to do next, and how long to wait before. No I/O, no clock.
 struct ReflectorState {
-    enum Step: Equatable { case list, watch(from: String) }
+    enum Step: Equatable {
+        case list
+        case watch(from: String)
+    }
 
     private(set) var step = Step.list
     private var backoff = Backoff(baseMs: 200, mostMs: 30_000)

@@ -4,7 +4,11 @@ import Threads
 /// Keys that wait to be worked on. A key waits at most once; while one worker has it, no other gets it, and what is
 /// added meanwhile comes after. Failures come back later, and later each time. No clock of its own.
 struct WorkQueueState<Key: Hashable & Sendable> {
-    enum Next: Equatable { case key(Key), waitUntil(Instant), idle }
+    enum Next: Equatable {
+        case key(Key)
+        case waitUntil(Instant)
+        case idle
+    }
 
     private var ready: [Key] = []
     private var head = 0

@@ -1,3 +1,4 @@
+import Glibc
 import Kubernetes
 import Threads
 
@@ -51,7 +52,11 @@ public final class APIServer: Sendable {
     public func perform(_ request: APIRequest) -> APIResponse {
         switch answer(request, deliver: { _ in }, end: {}) {
         case .response(let response): response
-        case .watch(let watcher): { state.withLock { $0.watchers[watcher.id] = nil }; return APIResponse(status: 200) }()
+        case .watch(let watcher):
+            {
+                state.withLock { $0.watchers[watcher.id] = nil }
+                return APIResponse(status: 200)
+            }()
         }
     }
 
@@ -101,7 +106,5 @@ public final class APIServer: Sendable {
         }
     }
 }
-
-import Glibc
 
 func napMs(_ ms: Int) { usleep(UInt32(ms) * 1000) }

@@ -126,7 +126,8 @@ struct CEL {
             case "contains": return .bool(text.contains(argument))
             case "matches": return .bool(try Regex(argument).firstMatchExists(in: text))
             case "split":
-                return .array(text.split(separator: argument, omittingEmptySubsequences: false).map { .string(String($0)) })
+                return .array(
+                    text.split(separator: argument, omittingEmptySubsequences: false).map { .string(String($0)) })
             default: break
             }
         }

@@ -27,7 +27,8 @@ struct CELParser {
                     continue
                 }
                 let start = at
-                while at < characters.count, characters[at].isLetter || characters[at].isNumber || characters[at] == "_" {
+                while at < characters.count, characters[at].isLetter || characters[at].isNumber || characters[at] == "_"
+                {
                     at += 1
                 }
                 tokens.append(.identifier(String(characters[start..<at])))

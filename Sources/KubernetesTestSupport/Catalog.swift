@@ -14,7 +14,8 @@ struct Catalog {
     private var entries: [String: Entry] = [:]
 
     init() {
-        func add(_ group: String, _ plural: String, _ kind: String, _ isNamespaced: Bool = true, version: String = "v1") {
+        func add(_ group: String, _ plural: String, _ kind: String, _ isNamespaced: Bool = true, version: String = "v1")
+        {
             let resource = Resource(
                 group: group, version: version, plural: plural, kind: kind, isNamespaced: isNamespaced)
             entries["\(group)/\(version)/\(plural)"] = Entry(resource: resource)

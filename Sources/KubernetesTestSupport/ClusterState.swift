@@ -46,7 +46,11 @@ struct ClusterState {
         for owner in object.at("metadata", "ownerReferences")?.array ?? [] {
             guard let uid = owner["uid"]?.string else { continue }
             let dependent = Dependent(table: change.table, key: key)
-            if change.new == nil { dependents[uid]?.remove(dependent) } else { dependents[uid, default: []].insert(dependent) }
+            if change.new == nil {
+                dependents[uid]?.remove(dependent)
+            } else {
+                dependents[uid, default: []].insert(dependent)
+            }
         }
         if change.new == nil, let uid = object.at("metadata", "uid")?.string, dependents[uid] != nil {
             add(.orphans(uid: uid))

@@ -190,11 +190,14 @@ extension ServerState {
 
     private mutating func finish(namespace: String) {
         let key = ObjectKey(namespace: nil, name: namespace)
-        guard let object = self[Namespace.resource, key], object.at("metadata", "deletionTimestamp") != nil else { return }
+        guard let object = self[Namespace.resource, key], object.at("metadata", "deletionTimestamp") != nil else {
+            return
+        }
         var isEmpty = true
         for entry in catalog.all where entry.resource.isNamespaced {
             let table = Self.table(entry.resource)
-            for (key, content) in (tables[table] ?? [:]).sorted(by: { $0.key < $1.key }) where key.namespace == namespace {
+            for (key, content) in (tables[table] ?? [:]).sorted(by: { $0.key < $1.key })
+            where key.namespace == namespace {
                 remove(entry.resource, key, content)
                 if tables[table]?[key] != nil { isEmpty = false }
             }

@@ -74,7 +74,8 @@ struct Failure: Error {
     }
 
     static func invalid(_ resource: Resource, _ name: String, _ causes: [Cause]) -> Failure {
-        let kind = resource.group.contains(".") && !resource.group.hasSuffix(".k8s.io")
+        let kind =
+            resource.group.contains(".") && !resource.group.hasSuffix(".k8s.io")
             ? "\(resource.kind).\(resource.group)" : resource.kind
         let texts = causes.map { "\($0.field): \($0.message)" }
         let text = texts.count == 1 ? texts[0] : "[\(texts.joined(separator: ", "))]"

@@ -64,14 +64,19 @@ extension ServerState {
         }
         for (label, value) in object.at("metadata", "labels")?.object ?? [:] {
             if !Self.isLabelValue(value.string ?? "\n") {
-                wrong("metadata.labels", "Invalid value: \(value): a valid label must be an empty string or consist of "
-                    + "alphanumeric characters, '-', '_' or '.' (\(label))")
+                wrong(
+                    "metadata.labels",
+                    "Invalid value: \(value): a valid label must be an empty string or consist of "
+                        + "alphanumeric characters, '-', '_' or '.' (\(label))")
             }
         }
         switch entry.resource.kind {
-        case "PersistentVolumeClaim": validateModes(object, "spec", wrong)
+        case "PersistentVolumeClaim":
+            validateModes(object, "spec", wrong)
             if let old, let claimed = old.at("spec", "volumeName"), claimed != object.at("spec", "volumeName") {
-                wrong("spec", "Forbidden: spec is immutable after creation except resources.requests", "FieldValueForbidden")
+                wrong(
+                    "spec", "Forbidden: spec is immutable after creation except resources.requests",
+                    "FieldValueForbidden")
             }
         case "PersistentVolume":
             validateModes(object, "spec", wrong)
@@ -94,11 +99,14 @@ extension ServerState {
 
     private func validateModes(_ object: JSON, _ spec: String, _ wrong: (String, String, String) -> Void) {
         let modes = object[spec]?["accessModes"]?.array ?? []
-        if modes.isEmpty { wrong("spec.accessModes", "Required value: at least 1 access mode is required", "FieldValueRequired") }
+        if modes.isEmpty {
+            wrong("spec.accessModes", "Required value: at least 1 access mode is required", "FieldValueRequired")
+        }
         let known: [JSON] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]
         for mode in modes where !known.contains(mode) {
             let names = known.map(\.description).joined(separator: ", ")
-            wrong("spec.accessModes", "Unsupported value: \(mode): supported values: \(names)", "FieldValueNotSupported")
+            wrong(
+                "spec.accessModes", "Unsupported value: \(mode): supported values: \(names)", "FieldValueNotSupported")
         }
     }
 

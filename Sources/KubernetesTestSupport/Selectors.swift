@@ -37,9 +37,10 @@ struct Selector: Sendable {
 
     private mutating func add(label part: String) throws {
         func require(_ key: String, _ operation: String, _ values: [String]) {
-            labels.matchExpressions = (labels.matchExpressions ?? []) + [
-                LabelSelector.Requirement(key: key, operator: operation, values: values)
-            ]
+            labels.matchExpressions =
+                (labels.matchExpressions ?? []) + [
+                    LabelSelector.Requirement(key: key, operator: operation, values: values)
+                ]
         }
         if part.hasPrefix("!") { return require(String(part.dropFirst()), "DoesNotExist", []) }
         if let open = part.firstIndex(of: "("), part.hasSuffix(")") {

@@ -26,7 +26,8 @@ public final class SocketServer: Sendable {
         let listener = self.listener
         let isListening = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.bind(listener, $0, size) == 0 && listen(listener, 512) == 0 && getsockname(listener, $0, &size) == 0
+                Glibc.bind(listener, $0, size) == 0 && listen(listener, 512) == 0
+                    && getsockname(listener, $0, &size) == 0
             }
         }
         self.port = Int(in_port_t(bigEndian: address.sin_port))

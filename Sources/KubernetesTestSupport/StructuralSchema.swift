@@ -97,7 +97,8 @@ struct StructuralSchema {
             }
         case .integer, .double:
             if let least = schema["minimum"]?.number, value.number! < least {
-                wrong("Invalid value: \(value): \(path) in body should be greater than or equal to \(JSON.double(least))")
+                wrong(
+                    "Invalid value: \(value): \(path) in body should be greater than or equal to \(JSON.double(least))")
             }
             if let most = schema["maximum"]?.number, value.number! > most {
                 wrong("Invalid value: \(value): \(path) in body should be less than or equal to \(JSON.double(most))")

@@ -40,11 +40,15 @@ extension ServerState {
         var after: ObjectKey?
         if let token = call.query["continue"] {
             let parts = token.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 3, let number = Int(parts[0]) else { throw Failure.badRequest("continue key is not valid") }
+            guard parts.count == 3, let number = Int(parts[0]) else {
+                throw Failure.badRequest("continue key is not valid")
+            }
             guard number >= oldest else { throw Failure.expiredList }
             version = number
             after = ObjectKey(namespace: parts[1], name: parts[2])
-        } else if call.query["resourceVersionMatch"] == "Exact", (Int(call.query["resourceVersion"] ?? "") ?? 0) < oldest {
+        } else if call.query["resourceVersionMatch"] == "Exact",
+            (Int(call.query["resourceVersion"] ?? "") ?? 0) < oldest
+        {
             throw Failure.expiredList
         }
         let selector = try Selector(
@@ -192,7 +196,8 @@ extension ServerState {
             if call.query["force"] != "true" {
                 for leaf in fields.leaves() where others.contains(where: { $0.has(leaf) && $0[leaf] != fields[leaf] }) {
                     throw Failure(
-                        code: 409, reason: "Conflict", message: "Apply failed with 1 conflict: .\(leaf.joined(separator: "."))")
+                        code: 409, reason: "Conflict",
+                        message: "Apply failed with 1 conflict: .\(leaf.joined(separator: "."))")
                 }
             }
             let response = try update(key, entry, route.subresource) { object in
@@ -205,7 +210,8 @@ extension ServerState {
             remember(fields, of: key, resource, by: manager)
             return response
         default:
-            throw Failure(code: 415, reason: "UnsupportedMediaType", message: "the body of the request was in an unknown format")
+            throw Failure(
+                code: 415, reason: "UnsupportedMediaType", message: "the body of the request was in an unknown format")
         }
     }
 
@@ -237,7 +243,9 @@ extension ServerState {
         if object.at("metadata", "deletionTimestamp") != nil { return object }
         if resource.kind == "CustomResourceDefinition" {
             catalog.undefine(object)
-            tables["\(object.at("spec", "group")?.string ?? "")/\(object.at("spec", "names", "plural")?.string ?? "")"] = nil
+            tables[
+                "\(object.at("spec", "group")?.string ?? "")/\(object.at("spec", "names", "plural")?.string ?? "")"] =
+                nil
         }
         object.set("metadata", "deletionTimestamp", to: .string(Timestamp.now()))
         if resource.kind == "Namespace" {

@@ -33,7 +33,7 @@ struct KubeEmbedded: ParsableCommand {
             }
         }
         print(socket.url)
-        fflush(stdout)
+        fflush(nil)
         while true { pause() }
     }
 }
