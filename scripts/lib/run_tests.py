@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".build" / "test-logs"
+END_TO_END = ROOT / "Tests" / "EndToEnd"
 
 # Swift Testing runs all tests of a process on as many threads as there are cores, and many of ours block: so every
 # test target has a process of its own.
@@ -102,7 +103,7 @@ def swift(target: str, totals: Totals, build: list[str], label: str = "swift"):
 
 
 def end_to_end(path: Path, totals: Totals):
-    name = f"e2e:{path.relative_to(ROOT / 'Tests' / 'EndToEnd')}"
+    name = f"e2e:{path.relative_to(END_TO_END)}"
     junit = LOGS / (re.sub(r"[^\w.-]", "_", name) + ".xml")
     junit.unlink(missing_ok=True)
     status, output, seconds = run(
@@ -163,9 +164,8 @@ def main() -> int:
                   totals, counts=False) for product in RELEASE_PRODUCTS)
         if is_built:
             only = wanted_names(wanted, "e2e")
-            folder = ROOT / "Tests" / "EndToEnd"
-            suites = sorted(folder.glob("test_*.py"))
-            suites += sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("test_*.py")))
+            suites = sorted(END_TO_END.glob("test_*.py"))
+            suites += sorted(path for path in END_TO_END.iterdir() if path.is_dir() and any(path.glob("test_*.py")))
             for path in suites:
                 if not only or path.stem.removeprefix("test_") in only:
                     end_to_end(path, totals)
