@@ -54,7 +54,7 @@ var targets: [Target] = [
     library("Curl", ["CCurl", "Threads"]),
     library("S3", ["Curl", "CCrypto", "CExpat", "Metrics", "Threads", log, system]),
     library("Fuse", ["CFuse", "CLinux", "Threads", log, system]),
-    library("BlockCache", ["S3", "CLinux", "Metrics", "Threads", log, system]),
+    library("BlockCache", ["S3", "CCrypto", "CLinux", "Metrics", "Threads", log, system]),
     library("Namespace", ["S3", "Metrics", "Threads", log, system]),
     library("FileSystem", ["BlockCache", "Namespace", "S3", "Metrics", "Threads", log, system]),
     library("Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system]),
@@ -77,6 +77,7 @@ var targets: [Target] = [
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
+    program("disk-cache-writer", ["BlockCache", "Metrics", "S3", "Threads", log, system]),
     program("s3-embedded", ["TestSupport", "S3", "Threads", arguments]),
     library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
     program("kube-embedded", ["KubernetesTestSupport", arguments]),
@@ -84,7 +85,7 @@ var targets: [Target] = [
     tests("TestSupportTests", ["TestSupport", "S3", "Threads"]),
     tests("S3Tests", ["S3", "Curl", "TestSupport"]),
     tests("FuseTests", ["Fuse"]),
-    tests("BlockCacheTests", ["BlockCache", "TestSupport"]),
+    tests("BlockCacheTests", ["BlockCache", "TestSupport", "disk-cache-writer"]),
     tests("NamespaceTests", ["Namespace", "TestSupport"]),
     tests("FileSystemTests", ["FileSystem", "TestSupport"]),
     tests("MountTests", ["Mount", "TestSupport"]),
