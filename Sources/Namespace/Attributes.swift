@@ -1,7 +1,8 @@
 import S3
 
-/// Names a file or directory to the kernel. 1 is the root; every other number is a hash of the path and the kind, so it
-/// is the same after a forget, an eviction or a restart of the engine.
+/// Names a directory, or one version of a file, to the kernel. 1 is the root; every other number is a hash of the path
+/// and, for files, of the version, so it is the same after a forget, an eviction or a restart of the engine. An object
+/// that is replaced gets a new number: the kernel never mixes pages or sizes of two versions.
 public typealias InodeNumber = UInt64
 
 public let rootInode: InodeNumber = 1

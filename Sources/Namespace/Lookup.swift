@@ -1,0 +1,245 @@
+import S3
+import SystemPackage
+import Threads
+
+struct LookupKey: Hashable {
+    var directory: InodeNumber
+    var name: [UInt8]
+}
+
+/// One name that S3 is being asked for, however many wait for it. What changes is under the namespace's lock.
+final class LookupFlight: @unchecked Sendable {
+    let key: LookupKey
+    let parent: InodeNumber
+    let path: [UInt8]
+    /// What the requests tell counts from here on, whatever the time to live.
+    let started: Instant
+    var waiters: [@Sendable (Result<Attributes, Errno>) -> Void] = []
+
+    init(_ name: Bytes, _ directory: Directory, started: Instant) {
+        key = LookupKey(directory: directory.inode, name: Array(name))
+        parent = directory.parent
+        path = directory.path
+        self.started = started
+    }
+}
+
+extension Namespace {
+    /// So many names of one directory are asked for one by one; then each request brings the page that follows the name.
+    static let maxSingleLookups = 3
+    /// Of a LIST for one name. "a" is followed by "a.txt" and the like before "a/" comes.
+    static let singleLookupKeys = 16
+
+    /// Finds `name` in a directory and adds 1 to the inode's lookup count on success. `done` runs before the call
+    /// returns where the answer is known, else on a transfer thread.
+    public func lookup(
+        _ name: UnsafeRawBufferPointer, in parent: InodeNumber,
+        _ done: @escaping @Sendable (Result<Attributes, Errno>) -> Void
+    ) {
+        if name.count > EntryName.maxCount { return done(.failure(.fileNameTooLong)) }
+        if EntryName.fault(name) != nil { return done(.failure(.noSuchFileOrDirectory)) }
+        lock.lock()
+        guard let directory = table.directory(parent) else {
+            let isFile = table.entry(parent) != nil
+            lock.unlock()
+            return done(.failure(isFile ? .notDirectory : .staleNFSFileHandle))
+        }
+        let now = clock()
+        if let result = settle(name, directory, since(policy.ttlMs, now), since(policy.negativeTTLMs, now)) {
+            table.touch(directory)
+            lock.unlock()
+            if case .success = result { metrics.hits.add() } else { metrics.negativeHits.add() }
+            tellJournal()
+            return done(result)
+        }
+        metrics.misses.add()
+        let flight = LookupFlight(name, directory, started: stamp(now))
+        if let underWay = lookups[flight.key] {
+            underWay.waiters.append(done)
+            return lock.unlock()
+        }
+        flight.waiters = [done]
+        lookups[flight.key] = flight
+        directory.singleLookups += 1
+        let isPaged = directory.singleLookups > Self.maxSingleLookups
+        lock.unlock()
+        metrics.listsForLookup.add()
+        if isPaged, let position = Position.startAfter(flight.key.name) {
+            askForPage(flight, after: position)
+        } else {
+            askForName(flight)
+        }
+    }
+
+    /// The answer as far as it is known, counted as a lookup; nil: S3 must be asked.
+    private func settle(
+        _ name: Bytes, _ directory: Directory, _ since: Instant, _ negativeSince: Instant
+    ) -> Result<Attributes, Errno>? {
+        switch find(name, directory, since, negativeSince) {
+        case .unknown: return nil
+        case .absent: return .failure(.noSuchFileOrDirectory)
+        case .entry(let block, let i):
+            guard let inode = table.addLookup(block, i) else { return .failure(.ioError) }
+            return .success(attributes(block, i, inode))
+        }
+    }
+
+    private enum Finding {
+        case unknown
+        case absent
+        case entry(Block, Int)
+    }
+
+    /// A directory hides a file of the same name, so a file is found only where it is known that there is none.
+    private func find(_ name: Bytes, _ directory: Directory, _ since: Instant, _ negativeSince: Instant) -> Finding {
+        withRaw(name) { raw in
+            if let (block, i) = directory.find(raw) {
+                let isFresh =
+                    directory.ranges.reach(from: raw, since: .init(since)) != .none
+                    || table.directories[block.inode(i)].map { $0.existed >= since } ?? false
+                return isFresh ? .entry(block, i) : .unknown
+            }
+            let file = directory.find(name)
+            let since = KnownRanges.Since(file == nil ? negativeSince : since)
+            // Nearly always both places lie in one stretch.
+            let reach = directory.ranges.reach(from: name, since: since)
+            guard reach != .none else { return .unknown }
+            if !directory.knows(name, reach),
+                !directory.knows(name, directory.ranges.reach(from: raw, since: since))
+            {
+                return .unknown
+            }
+            return file.map { .entry($0.block, $0.index) } ?? .absent
+        }
+    }
+
+    // MARK: Requests
+
+    /// One request tells of the file, and mostly of the directory too.
+    private func askForName(_ flight: LookupFlight) {
+        let prefix = flight.path + flight.key.name
+        store.list(
+            ListRequest(prefix: ObjectKey(prefix), delimiter: slash, maxKeys: Self.singleLookupKeys)
+        ) { [self] result in
+            take(flight, result, lower: flight.key.name, end: flight.key.name.withUnsafeBytes { Position.afterAll($0) })
+        }
+    }
+
+    /// The name and the thousand that follow it, as others will be asked for.
+    private func askForPage(_ flight: LookupFlight, after position: [UInt8]) {
+        store.list(
+            ListRequest(
+                prefix: ObjectKey(flight.path), delimiter: slash, startAfter: ObjectKey(flight.path + position))
+        ) { [self] result in
+            take(flight, result, lower: position.withUnsafeBytes { Position.after($0) }, end: nil)
+        }
+    }
+
+    private func take(_ flight: LookupFlight, _ result: Result<ListPage, S3Error>, lower: [UInt8], end: [UInt8]?) {
+        switch result {
+        case .failure(.denied):
+            // Who may not list may still read.
+            metrics.headsForLookup.add()
+            store.head(ObjectKey(flight.path + flight.key.name)) { [self] in takeHead(flight, $0) }
+        case .failure(let error):
+            report(error, "Looking a name up", flight.path + flight.key.name)
+            finish(flight, .failure(error.errno))
+        case .success(let page):
+            lock.lock()
+            let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
+            if let fault = read(page, directory, flight, lower: lower, end: end) {
+                lock.unlock()
+                report(.badAnswer(fault.reason), "Looking a name up", flight.path + flight.key.name)
+                return finish(flight, .failure(.ioError))
+            }
+            let isKnown = isSettled(flight, directory)
+            lock.unlock()
+            if isKnown { finish(flight, nil) } else { askForDirectory(flight) }
+        }
+    }
+
+    private func read(
+        _ page: ListPage, _ directory: Directory, _ flight: LookupFlight, lower: [UInt8], end: [UInt8]?
+    ) -> PageFault? {
+        do throws(PageFault) {
+            let checked = try Page(
+                page, prefix: directory.path, isDelimited: true, isWhole: page.nextToken == nil && end != nil)
+            var reader = PageReader(table: table, fetched: flight.started, isAhead: false)
+            let upper = page.nextToken == nil ? end : checked.upper(directory.path.count)
+            reader.read(checked, into: directory, lower: lower, upper: upper)
+            metrics.entries.add(reader.entries)
+            note(hidden: reader.hidden)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// Many names lie between "a" and "a/": one more request tells of the latter.
+    private func askForDirectory(_ flight: LookupFlight) {
+        let raw = flight.key.name + [slash]
+        metrics.listsForLookup.add()
+        store.list(ListRequest(prefix: ObjectKey(flight.path + raw), maxKeys: 1)) { [self] result in
+            guard case .success(let page) = result else {
+                guard case .failure(let error) = result else { return }
+                report(error, "Looking a name up", flight.path + raw)
+                return finish(flight, .failure(error.errno))
+            }
+            lock.lock()
+            let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
+            note(flight, isDirectory: !page.objects.isEmpty, directory)
+            let isKnown = isSettled(flight, directory)
+            lock.unlock()
+            finish(flight, isKnown ? nil : .failure(.ioError))
+        }
+    }
+
+    private func note(_ flight: LookupFlight, isDirectory: Bool, _ directory: Directory) {
+        let raw = flight.key.name + [slash]
+        raw.withUnsafeBytes { bytes in
+            let upper = Position.afterAll(bytes)
+            table.apply(isDirectory ? [ListedEntry(raw: bytes)] : [], to: directory, lower: raw, upper: upper)
+            table.changeRanges(directory) {
+                $0.insert(.init(lower: raw, upper: upper, fetched: flight.started, isAhead: false))
+            }
+        }
+    }
+
+    private func takeHead(_ flight: LookupFlight, _ result: Result<ObjectMetadata, S3Error>) {
+        switch result {
+        case .failure(let error): finish(flight, .failure(error.errno))
+        case .success(let metadata):
+            lock.withLock {
+                let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
+                note(metadata, flight.key.name, directory, fetched: flight.started)
+                // Without the right to list nothing tells whether there is a directory too.
+                note(flight, isDirectory: false, directory)
+            }
+            finish(flight, nil)
+        }
+    }
+
+    private func isSettled(_ flight: LookupFlight, _ directory: Directory) -> Bool {
+        let finding = flight.key.name.withUnsafeBytes { find($0, directory, flight.started, flight.started) }
+        if case .unknown = finding { return false }
+        return true
+    }
+
+    /// Answers all who wait: with what the table says now, or an error.
+    private func finish(_ flight: LookupFlight, _ failure: Result<Attributes, Errno>?) {
+        let answers = lock.withLock {
+            lookups[flight.key] = nil
+            let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
+            let answers = flight.waiters.map { waiter in
+                let known = flight.key.name.withUnsafeBytes {
+                    failure ?? settle($0, directory, flight.started, flight.started)
+                }
+                return (waiter, known ?? .failure(.ioError))
+            }
+            table.trim()
+            return answers
+        }
+        tellJournal()
+        for (waiter, answer) in answers { waiter(answer) }
+    }
+}
