@@ -21,15 +21,22 @@ public final class DirectoryBuffer: @unchecked Sendable {
     private static let direntBytes = 24
     private static let entryBytes = 128
 
+    /// Whether an entry with a name of so many bytes fits in.
+    public func hasRoom(nameBytes: Int) -> Bool { used + length(nameBytes: nameBytes) <= memory.count }
+
+    private func length(nameBytes: Int) -> Int {
+        ((plus ? Self.entryBytes : 0) + Self.direntBytes + nameBytes + 7) & ~7
+    }
+
     /// Adds an entry; false, and nothing is added, where it doesn't fit. `nextCookie`: where a later read goes on.
     ///
     /// In a `plus` buffer the kernel takes every entry as one more lookup of its inode, but for "." and "..".
     public func add(
         name: UnsafeRawBufferPointer, _ attributes: FileAttributes, _ validity: Validity, nextCookie: UInt64
     ) -> Bool {
+        guard hasRoom(nameBytes: name.count) else { return false }
+        let length = length(nameBytes: name.count)
         let head = (plus ? Self.entryBytes : 0) + Self.direntBytes
-        let length = (head + name.count + 7) & ~7
-        guard used + length <= memory.count else { return false }
         let base = memory.baseAddress! + used
         if plus { putEntry(base, attributes, validity, isDot: Self.isDot(name)) }
         let dirent = base + head - Self.direntBytes
@@ -43,7 +50,8 @@ public final class DirectoryBuffer: @unchecked Sendable {
         return true
     }
 
-    static func isDot(_ name: UnsafeRawBufferPointer) -> Bool {
+    /// "." and ".."
+    public static func isDot(_ name: UnsafeRawBufferPointer) -> Bool {
         (name.count == 1 && name[0] == 0x2e) || (name.count == 2 && name[0] == 0x2e && name[1] == 0x2e)
     }
 
@@ -56,7 +64,7 @@ public final class DirectoryBuffer: @unchecked Sendable {
         func put<T: FixedWidthInteger>(_ value: T, _ offset: Int) {
             base.storeBytes(of: value, toByteOffset: offset, as: T.self)
         }
-        put(attributes.inode, 0)
+        put(attributes.node, 0)
         let entryMs = UInt64(min(max(validity.entryMs, 0), 1_000_000_000_000))
         let attributesMs = UInt64(min(max(validity.attributesMs, 0), 1_000_000_000_000))
         put(entryMs / 1000, 16)

@@ -18,17 +18,18 @@ public struct MountEntry: Sendable, Equatable {
 
     /// The name of the connection's folder in /sys/fs/fuse/connections.
     public var connection: UInt32 { major << 20 | minor }
+    /// The device's number as stat(2) shows it.
+    public var device: UInt { UInt(minor & 0xff) | UInt(major & 0xfff) << 8 | UInt(minor & ~0xff) << 12 }
+    public var isMillrace: Bool { type == Mounter.type }
 }
 
 /// What is mounted, as the kernel lists it: reading this never touches a mount, so it can't hang on a dead one.
 public enum MountTable {
     /// Every mount of this process's namespace, in mounting order.
-    public static func read(path: String = "/proc/self/mountinfo") -> [MountEntry] {
-        parse(readWholeFile(path) ?? [])
-    }
+    public static func current() -> [MountEntry] { parse(readWholeFile("/proc/self/mountinfo") ?? []) }
 
     /// The mount that is seen at `path` (absolute, without symbolic links): the last one made there.
-    public static func entry(at path: String) -> MountEntry? { read().last { $0.mountPoint == path } }
+    public static func entry(at path: String) -> MountEntry? { current().last { $0.mountPoint == path } }
 
     static func parse(_ bytes: [UInt8]) -> [MountEntry] {
         bytes.split(separator: 0x0a).compactMap { line in
@@ -67,7 +68,7 @@ public enum MountTable {
 }
 
 /// A file of the kernel's that says nothing of its size; nil where it can't be read.
-func readWholeFile(_ path: String) -> [UInt8]? {
+public func readWholeFile(_ path: String) -> [UInt8]? {
     let fd = open(path, O_RDONLY | O_CLOEXEC)
     guard fd >= 0 else { return nil }
     defer { close(fd) }

@@ -55,9 +55,9 @@ func temporaryDirectory() throws -> String {
 
 /// Past the page cache; the module leaves it out. The value is x86's and most others'; arm64 differs.
 #if arch(arm64)
-    let O_DIRECT: Int32 = 0o200000
+    let directIO: Int32 = 0o200000
 #else
-    let O_DIRECT: Int32 = 0o40000
+    let directIO: Int32 = 0o40000
 #endif
 
 func isMountingPossible() -> Bool { geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0 }

@@ -29,7 +29,7 @@ struct MountedTests {
         try MountFixture.with { mount in
             let size = 8 << 20 | 77
             let all = pattern.bytes(of: Inode.big, 0..<UInt64(size))
-            for flags in [O_RDONLY, O_RDONLY | O_DIRECT] {
+            for flags in [O_RDONLY, O_RDONLY | directIO] {
                 try withOpen(mount.path + "/big", flags) { fd in
                     try #expect(readAll(fd) == all)
                     for length in [1, 511, 4096, 4097, 65_536, 131_073, 1 << 20, (1 << 20) + 1, 3 << 20] {
@@ -55,7 +55,7 @@ struct MountedTests {
         try MountFixture.with(workers: 2) { mount in
             let path = mount.path
             let slow = (0..<8).map { n in
-                onThread { try? withOpen(path + "/slow", O_RDONLY | O_DIRECT) { try readAll($0, chunk: 4096) } }
+                onThread { try? withOpen(path + "/slow", O_RDONLY | directIO) { try readAll($0, chunk: 4096) } }
             }
             #expect(eventually { mount.files.held.withLock { $0.count } == 8 })
             try #expect(withOpen(path + "/hello") { try readAll($0) } == pattern.bytes(of: Inode.hello, 0..<5))
@@ -89,7 +89,7 @@ struct MountedTests {
                 #expect(
                     eventually {
                         for _ in 0..<4 {
-                            _ = try? withOpen(path + "/big", O_RDONLY | O_DIRECT) { pread($0, &byte, 1, 0) }
+                            _ = try? withOpen(path + "/big", O_RDONLY | directIO) { pread($0, &byte, 1, 0) }
                         }
                         return reader.wait(until: .now) != nil
                     })
@@ -227,7 +227,7 @@ struct MountedTests {
             let id = Locked<pthread_t?>(nil)
             let reader = onThread { () -> [UInt8]? in
                 id.withLock { $0 = pthread_self() }
-                return try? withOpen(path + "/slow", O_RDONLY | O_DIRECT) { fd in
+                return try? withOpen(path + "/slow", O_RDONLY | directIO) { fd in
                     var bytes = [UInt8](repeating: 0, count: 100)
                     return pread(fd, &bytes, 100, 0) == 100 ? bytes : nil
                 }

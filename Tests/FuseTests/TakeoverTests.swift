@@ -19,7 +19,7 @@ struct TakeoverTests {
             try withOpen(path + "/hello") { fd in
                 let readers = (0..<4).map { n in
                     onThread { () -> [UInt8]? in
-                        try? withOpen(path + "/slow", O_RDONLY | O_DIRECT) { fd in
+                        try? withOpen(path + "/slow", O_RDONLY | directIO) { fd in
                             var bytes = [UInt8](repeating: 0, count: 1000)
                             return pread(fd, &bytes, 1000, n * 512) == 1000 ? bytes : nil
                         }
@@ -62,7 +62,7 @@ struct TakeoverTests {
                 onThread { () -> Int in
                     var turns = 0
                     repeat {
-                        guard let bytes = try? withOpen(path + "/big", O_RDONLY | O_DIRECT, { try readAll($0) }),
+                        guard let bytes = try? withOpen(path + "/big", O_RDONLY | directIO, { try readAll($0) }),
                             bytes == expected
                         else { return -1 }
                         turns += 1

@@ -1,0 +1,212 @@
+import BlockCache
+import FileSystem
+import Fuse
+import Glibc
+import Logging
+import Metrics
+import Namespace
+import S3
+import SystemPackage
+import Threads
+
+/// Everything that serves mounts in one process: its threads, its memory, and any number of sessions that share them.
+///
+/// Its calls may block up to their deadlines; none may be made on a thread of the engine's own.
+public final class Engine: Sendable {
+    private let server: Server
+    private let cache: BlockCache
+    private let invalidator = Invalidator()
+    private let metrics: Registry
+    private let operationMetrics: OperationMetrics
+    private let logger: Logger
+    private let live = Locked<[MountedSession]>([])
+
+    /// Throws where the cache directory can't be used, or threads can't be started.
+    public init(_ options: EngineOptions, metrics: Registry, logger: Logger) throws {
+        self.metrics = metrics
+        self.logger = logger
+        cache = BlockCache(memoryBytes: options.memoryBytes, metrics: metrics, logger: logger)
+        operationMetrics = OperationMetrics(metrics, slowMs: options.slowRequestMs, logger: logger)
+        server = try Server(workers: options.workers)
+        metrics.computed("millrace_sessions", "Mounts that are served.") { [live] in Double(live.withLock { $0.count })
+        }
+    }
+
+    public var sessions: [MountedSession] { live.withLock { $0 } }
+
+    // MARK: - Beginning
+
+    /// Mounts at an existing directory and serves. A dead mount of ours that it finds there, as a crash leaves it, is
+    /// detached first.
+    public func mount(
+        _ description: SessionDescription, store: any ObjectStore, at path: String, allowOther: Bool = true
+    ) throws(MountError) -> MountedSession {
+        let path = MountPath.resolved(path)
+        try DeadMount.detach(at: path, logger: logger)
+        let descriptor = try Mounter.mount(.init(source: description.source, allowOther: allowOther), at: path)
+        do throws(MountError) {
+            let session = try serve(description, store: store, descriptor: descriptor, path: path)
+            tuneReadAhead(description, path)
+            return session
+        } catch {
+            try? Mounter.unmount(path, lazily: true)
+            throw error
+        }
+    }
+
+    /// Serves a connection that somebody else has just mounted: the kernel's FUSE_INIT is still to be answered.
+    /// `descriptor` is the engine's from here on. What a successor needs goes into `journal`.
+    public func serve(
+        _ description: SessionDescription, store: any ObjectStore, descriptor: FileDescriptor,
+        journal: SessionJournal? = nil, path: String? = nil
+    ) throws(MountError) -> MountedSession {
+        let ended = Promise<Session.Ending>()
+        let operations = operations(description, store, journal, ended)
+        do throws(Errno) {
+            let session = try Session.start(
+                descriptor, operations, passthrough: description.passesThrough, logger: logger)
+            journal?.initialized(session.exchange)
+            return try begin(session, description, path, operations, ended)
+        } catch {
+            throw MountError(.other, "the connection to the kernel fails: \(error)")
+        }
+    }
+
+    /// Takes over a session whose engine is gone, from its journal: inodes, open files and directories go on, and what
+    /// was asked and not answered is asked again.
+    ///
+    /// Where the kernel can't ask again (before Linux 6.9), `resent` is false: what the dead engine had read hangs until
+    /// the connection is aborted. After `detach`, nothing is left unanswered, so nothing hangs.
+    public func adopt(
+        _ description: SessionDescription, store: any ObjectStore, descriptor: FileDescriptor, journal: SessionJournal,
+        path: String? = nil
+    ) throws(MountError) -> (session: MountedSession, resent: Bool) {
+        guard let request = journal.inherited.initRequest, let exchange = InitExchange(request: request) else {
+            try? descriptor.close()
+            throw MountError(.other, "the session's journal has no handshake: it was never served")
+        }
+        let ended = Promise<Session.Ending>()
+        let operations = operations(description, store, journal, ended)
+        operations.restore(journal.inherited)
+        do throws(Errno) {
+            let (session, resent) = try Session.resume(
+                descriptor, exchange, operations, passthrough: description.passesThrough, logger: logger)
+            return (try begin(session, description, path, operations, ended), resent)
+        } catch {
+            throw MountError(.other, "the connection to the kernel fails: \(error)")
+        }
+    }
+
+    private func operations(
+        _ description: SessionDescription, _ store: any ObjectStore, _ journal: SessionJournal?,
+        _ ended: Promise<Session.Ending>
+    ) -> SessionOperations {
+        let namespace = Namespace(
+            store: store, prefix: description.prefix, policy: description.policy, metrics: metrics, logger: logger)
+        let fileSystem = FileSystem(
+            store: store, namespace: namespace, cache: cache,
+            options: FileSystemOptions(
+                scope: description.scope, bucket: description.bucket, readAheadBytes: description.readAheadBytes,
+                passesThrough: description.passesThrough),
+            metrics: metrics, logger: logger)
+        return SessionOperations(
+            fileSystem, description, journal: journal, metrics: operationMetrics, invalidator: invalidator,
+            logger: logger, onEnd: { ended.fulfil($0) })
+    }
+
+    private func begin(
+        _ session: Session, _ description: SessionDescription, _ path: String?, _ operations: SessionOperations,
+        _ ended: Promise<Session.Ending>
+    ) throws(Errno) -> MountedSession {
+        operations.connect(session)
+        let mounted = MountedSession(description, path: path, operations, session, ended: ended)
+        live.withLock { $0.append(mounted) }
+        do throws(Errno) {
+            try server.add(session)
+        } catch {
+            forget(mounted)
+            throw error
+        }
+        return mounted
+    }
+
+    private func tuneReadAhead(_ description: SessionDescription, _ path: String) {
+        guard let entry = MountTable.entry(at: path) else { return }
+        if !Mounter.setReadAhead(kib: description.kernelReadAheadKiB, of: entry) {
+            logger.debug("The kernel's read-ahead stays as it is: setting it takes root.", metadata: ["dir": "\(path)"])
+        }
+    }
+
+    // MARK: - Ending
+
+    /// Serves a session no longer and leaves it mounted, for a successor: what was begun is answered, what the kernel
+    /// asks from now on waits for whoever holds a copy of the descriptor. False where requests were still unanswered at
+    /// the deadline; the successor's kernel asks them again.
+    @discardableResult
+    public func detach(_ mounted: MountedSession, deadline: Instant = .now.advanced(byMs: 5000)) -> Bool {
+        server.remove(mounted.session)
+        let isDone = waitUntil(deadline) { mounted.session.requestsInFlight == 0 }
+        forget(mounted)
+        mounted.operations.end()
+        return isDone
+    }
+
+    /// Unmounts. A mount that is in use is tried again until the deadline; then it is detached with `lazily` (and served
+    /// until its last user leaves), else the error says who uses it.
+    public func unmount(
+        _ mounted: MountedSession, lazily: Bool = false, deadline: Instant = .now.advanced(byMs: 10_000)
+    ) throws(MountError) {
+        guard let path = mounted.path else {
+            throw MountError(.notMounted, "\(mounted.description.source) was mounted by somebody else, who unmounts it")
+        }
+        let device = MountTable.entry(at: path)?.device
+        while mounted.ended.wait(until: .now) == nil {
+            do throws(MountError) {
+                try Mounter.unmount(path)
+                break
+            } catch {
+                switch error.reason {
+                case .notMounted: break
+                case .busy where deadline > .now:
+                    _ = mounted.ended.wait(until: min(deadline, .now.advanced(byMs: 100)))
+                    continue
+                case .busy where lazily:
+                    try Mounter.unmount(path, lazily: true)
+                    return
+                case .busy:
+                    let holders = MountHolders.find(path, device: device ?? 0)
+                    throw MountError(.busy, "\(path) is in use" + MountHolders.sentence(holders))
+                default: throw error
+                }
+                break
+            }
+        }
+        _ = mounted.ended.wait(until: .now.advanced(byMs: 5000))
+        finish(mounted)
+    }
+
+    /// After the kernel has ended the connection.
+    public func finish(_ mounted: MountedSession) {
+        server.remove(mounted.session)
+        forget(mounted)
+        mounted.operations.end()
+    }
+
+    /// Ends everything. Sessions that are still mounted stay so for who holds a copy of their descriptor, else they are
+    /// dead.
+    public func stop() {
+        for mounted in sessions { detach(mounted, deadline: .now.advanced(byMs: 2000)) }
+        server.stop()
+        invalidator.stop()
+    }
+
+    private func forget(_ mounted: MountedSession) { live.withLock { $0.removeAll { $0 === mounted } } }
+
+    private func waitUntil(_ deadline: Instant, _ condition: () -> Bool) -> Bool {
+        while !condition() {
+            if deadline <= .now { return false }
+            usleep(1000)
+        }
+        return true
+    }
+}

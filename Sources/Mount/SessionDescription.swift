@@ -1,0 +1,66 @@
+import Namespace
+import S3
+
+/// What a mount shows and how: everything but the store its bytes come from. Holds no secret.
+public struct SessionDescription: Sendable, Equatable {
+    public var bucket: String
+    /// "" or ends in "/".
+    public var prefix: ObjectKey
+    public var policy: MetadataPolicy
+    public var uid: UInt32
+    public var gid: UInt32
+    /// Permission bits.
+    public var fileMode: UInt32
+    public var directoryMode: UInt32
+    /// Bytes that a sequential reader may have ahead of it in our memory, at most.
+    public var readAheadBytes: Int
+    /// How far the kernel asks ahead of a sequential reader, in KiB. A page fault of mmap reads that much around it.
+    public var kernelReadAheadKiB: Int
+    /// Whether complete files of the disk cache may be read by the kernel itself, where it can (Linux 6.9, root).
+    public var passesThrough: Bool
+    /// Digest of the endpoint and the credentials' rights: nothing is shared, in memory or on disk, between scopes.
+    public var scope: String
+
+    public init(
+        bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(), uid: UInt32 = 0,
+        gid: UInt32 = 0, fileMode: UInt32 = 0o444, directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20,
+        kernelReadAheadKiB: Int = 4096, passesThrough: Bool = true, scope: String = ""
+    ) {
+        self.bucket = bucket
+        self.prefix = prefix
+        self.policy = policy
+        self.uid = uid
+        self.gid = gid
+        self.fileMode = fileMode
+        self.directoryMode = directoryMode
+        self.readAheadBytes = readAheadBytes
+        self.kernelReadAheadKiB = kernelReadAheadKiB
+        self.passesThrough = passesThrough
+        self.scope = scope
+    }
+
+    /// What mountinfo shows as the device.
+    public var source: String { "s3://\(bucket)" + (prefix.bytes.isEmpty ? "" : "/\(prefix)") }
+}
+
+/// What all sessions of one engine share.
+public struct EngineOptions: Sendable {
+    /// A hard limit for the bytes of objects in memory.
+    public var memoryBytes: Int
+    /// A directory that keeps them over restarts, too, and how much it may hold.
+    public var cache: (directory: String, maxBytes: UInt64)?
+    /// Threads that serve FUSE; nil: as many as there are cores.
+    public var workers: Int?
+    /// Requests that take longer get a line in the log.
+    public var slowRequestMs: Int
+
+    public init(
+        memoryBytes: Int = 512 << 20, cache: (directory: String, maxBytes: UInt64)? = nil, workers: Int? = nil,
+        slowRequestMs: Int = 5000
+    ) {
+        self.memoryBytes = memoryBytes
+        self.cache = cache
+        self.workers = workers
+        self.slowRequestMs = slowRequestMs
+    }
+}
