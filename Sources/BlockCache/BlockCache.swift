@@ -19,6 +19,8 @@ public final class BlockCache: @unchecked Sendable {
 
     let lock = Lock()
     let arenaBase: UnsafeMutableRawPointer
+    /// A read of more blocks is refused, as several of them must fit at the same time.
+    let largestReadBlocks: Int
     let metrics: CacheMetrics
     let logger: Logger
 
@@ -33,10 +35,16 @@ public final class BlockCache: @unchecked Sendable {
     var pinnedCount = 0
     var openCount = 0
 
-    /// `memoryBytes`: the hard budget of object bytes; at least `minimumMemoryBytes` is taken.
-    public init(memoryBytes: Int, metrics registry: Registry, logger: Logger) {
+    let disk: DiskCache?
+
+    /// - Parameters:
+    ///   - memoryBytes: The hard budget of object bytes; at least `minimumMemoryBytes` is taken.
+    ///   - disk: Asked for blocks before S3 is, and given those that S3 sends.
+    public init(memoryBytes: Int, disk: DiskCache? = nil, metrics registry: Registry, logger: Logger) {
+        self.disk = disk
         arena = Arena(bytes: max(memoryBytes, BlockCache.minimumMemoryBytes))
         arenaBase = arena.base
+        largestReadBlocks = arena.slotCount / 4
         slots = SlotTable(count: arena.slotCount)
         admission = Admission(capacity: arena.slotCount)
         fairShare = FairShare(totalBytes: admission.aheadLimit * Arena.slotBytes)
@@ -46,19 +54,30 @@ public final class BlockCache: @unchecked Sendable {
     }
 
     /// The object's entry, shared by all opens of this version in this scope, until `release()` is called on it as
-    /// often as it was opened. Does no I/O.
+    /// often as it was opened. Asks S3 nothing; may open files of the disk cache.
     public func open(_ version: FileVersionKey, store: any ObjectStore) -> CachedObject {
-        lock.withLock {
-            openCount += 1
-            if let object = objects[version] {
-                object.openCount += 1
-                return object
-            }
-            let object = CachedObject(version, store: store, cache: self)
-            object.openCount = 1
-            objects[version] = object
-            return object
+        let known = lock.withLock { () -> CachedObject? in
+            guard let object = objects[version], disk == nil || object.disk != nil else { return nil }
+            return opened(object)
         }
+        if let known { return known }
+        // Files are opened under no lock; another open of the same object may be faster.
+        let entry = disk?.entry(version)
+        let (object, isEntryTaken) = lock.withLock {
+            let object = objects[version] ?? CachedObject(version, store: store, cache: self)
+            objects[version] = object
+            guard object.disk == nil else { return (opened(object), false) }
+            object.disk = entry
+            return (opened(object), true)
+        }
+        if !isEntryTaken { entry?.release() }
+        return object
+    }
+
+    private func opened(_ object: CachedObject) -> CachedObject {
+        openCount += 1
+        object.openCount += 1
+        return object
     }
 
     /// Returns the memory of free slots to the system. For an engine that has had nothing to do for a while.

@@ -7,6 +7,7 @@ struct CacheMetrics: Sendable {
     let hitBytes: Counter
     let missBytes: Counter
     let fetchedBytes: Counter
+    let diskBytes: Counter
     let failedReads: Counter
     let evictedBlocks: Counter
     let aheadUsedBytes: Counter
@@ -20,6 +21,7 @@ struct CacheMetrics: Sendable {
         hitBytes = registry.counter("millrace_cache_hit_bytes_total", "Bytes of reads answered from memory at once.")
         missBytes = registry.counter("millrace_cache_miss_bytes_total", "Bytes of reads that waited.")
         fetchedBytes = registry.counter("millrace_cache_fetched_bytes_total", "Bytes asked of S3.")
+        diskBytes = registry.counter("millrace_cache_disk_bytes_total", "Bytes read from the disk cache.")
         failedReads = registry.counter("millrace_cache_failed_reads_total", "Reads answered with an error.")
         evictedBlocks = registry.counter("millrace_cache_evictions_total", "Blocks that gave way to others.")
         aheadUsedBytes = registry.counter("millrace_readahead_used_bytes_total", "Bytes read ahead and then read.")

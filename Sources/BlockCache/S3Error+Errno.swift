@@ -7,8 +7,9 @@ extension S3Error {
         switch self {
         // The version that was opened is gone, whether or not there is another.
         case .changed, .noSuchKey: .staleNFSFileHandle
-        case .denied, .archived, .credentials: .permissionDenied
-        case .noSuchBucket, .badAnswer, .network, .timedOut, .status, .cancelled: .ioError
+        // Nobody who waits for bytes cancels them.
+        case .cancelled: .ioError
+        default: errno
         }
     }
 }

@@ -33,21 +33,33 @@ public struct DirectoryOrder: Sendable {
         var depth = 4
         var isAtEnd = false
         var lastUse: Int
+
+        /// Enough opens, and most files just behind the frontier are among them: opens in no order leave holes.
+        var isTrusted: Bool {
+            guard hits >= DirectoryOrder.hitsToBelieve else { return false }
+            let recent = isOpened[max(0, frontier - DirectoryOrder.lookAhead)..<frontier]
+            return recent.count { $0 } * 2 >= recent.count
+        }
     }
 
     private static let runLimit = 24
     /// How far apart readers who share one order may be.
     private static let lookAhead = 32
     /// Opens in order before anything is fetched.
-    private static let hitsToBelieve = 2
-    /// After so many opens in no order only every eighth is looked at: looking costs more than it brings.
-    private static let missesToDoubt = 64
+    private static let hitsToBelieve = 3
+    /// An open that continues a run comes within so many others, or it is there by chance.
+    private static let memory = 64
+    /// With so much doubt only every eighth open begins a run: looking costs more than it brings.
+    private static let doubtLimit = 64
+    private static let mostDoubt = 128
+    private static let trustPerHit = 4
 
     private let depthLimit: Int
     private var runs: [Run] = []
     private var nextID = 0
     private var clock = 0
-    private var misses = 0
+    /// Rises with opens in no order, falls with those in order.
+    private var doubt = 0
 
     /// `depth`: files that may be fetched ahead, at most; 0: none ever are.
     public init(depth: Int) { depthLimit = depth }
@@ -58,18 +70,20 @@ public struct DirectoryOrder: Sendable {
         clock += 1
         for i in runs.indices {
             guard let at = runs[i].files.firstIndex(where: { $0.inode == inode }) else { continue }
-            misses = 0
             guard !runs[i].isOpened[at] else { return nil }
+            doubt = max(0, doubt - DirectoryOrder.trustPerHit)
             runs[i].isOpened[at] = true
+            runs[i].hits = clock - runs[i].lastUse <= DirectoryOrder.memory ? runs[i].hits + 1 : 1
             runs[i].lastUse = clock
-            runs[i].hits += 1
             runs[i].frontier = max(runs[i].frontier, at + 1)
-            if runs[i].hits > DirectoryOrder.hitsToBelieve { runs[i].depth = min(runs[i].depth * 2, depthLimit) }
+            if runs[i].hits > DirectoryOrder.hitsToBelieve, runs[i].isTrusted {
+                runs[i].depth = min(runs[i].depth * 2, depthLimit)
+            }
             trim(i)
             return refill(i)
         }
-        misses += 1
-        guard misses < DirectoryOrder.missesToDoubt || misses % 8 == 0 else { return nil }
+        doubt = min(doubt + 1, DirectoryOrder.mostDoubt)
+        guard doubt < DirectoryOrder.doubtLimit || clock % 8 == 0 else { return nil }
         if runs.count == DirectoryOrder.runLimit,
             let oldest = runs.indices.min(by: { runs[$0].lastUse < runs[$1].lastUse })
         {
@@ -100,7 +114,7 @@ public struct DirectoryOrder: Sendable {
     public mutating func next(after inode: InodeNumber, budgetBytes: Int) -> [File] {
         guard
             let i = runs.indices.first(where: {
-                runs[$0].lastUse == clock && runs[$0].hits >= DirectoryOrder.hitsToBelieve
+                runs[$0].lastUse == clock && runs[$0].isTrusted
             })
         else { return [] }
         var ahead: UInt64 = 0
@@ -138,6 +152,7 @@ public struct DirectoryOrder: Sendable {
 
     private func refill(_ i: Int) -> Query? {
         let run = runs[i]
+        guard run.isTrusted else { return nil }
         let wanted = run.frontier + max(run.depth, DirectoryOrder.lookAhead)
         guard !run.isAtEnd, run.files.count < wanted, let last = run.files.last else { return nil }
         // More than one, as the next open would ask again.

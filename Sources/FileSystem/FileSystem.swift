@@ -77,7 +77,10 @@ public final class FileSystem: Sendable {
 
     private func begin(_ file: OpenFile) {
         register(file)
-        if !file.keepPageCache || isPageCacheCold.load(ordering: .relaxed) { file.fetchIfSmall() }
+        guard !file.keepPageCache || isPageCacheCold.load(ordering: .relaxed), file.passthroughFile() == nil else {
+            return
+        }
+        file.fetchIfSmall()
     }
 
     func closed(_ file: OpenFile, wasRead: Bool) {

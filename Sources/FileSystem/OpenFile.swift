@@ -107,7 +107,9 @@ public final class OpenFile: Sendable {
 
     /// The descriptor of a complete file with this version's bytes on the local disk, which the kernel may read by
     /// itself; it stays open until `close()`. Nil: there is none.
-    public func passthroughFile() -> FileDescriptor? { nil }
+    public func passthroughFile() -> FileDescriptor? {
+        fileSystem.options.passesThrough ? object.completeFile() : nil
+    }
 
     /// No read is under way or follows.
     public func close() {

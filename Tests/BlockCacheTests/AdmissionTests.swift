@@ -56,17 +56,17 @@ import Threads
     }
 
     @Test func readersWhoAreActiveShareAlike() {
-        let share = FairShare(totalBytes: 96 * MiB)
+        let share = FairShare(totalBytes: 96 * mib)
         var streams = Array(repeating: FairShare.Stream(), count: 8)
         let start = Instant(nanoseconds: 5_000_000_000)
         for i in streams.indices { _ = share.bytes(for: &streams[i], now: start) }
-        #expect(share.bytes(for: &streams[0], now: start) == 12 * MiB)
+        #expect(share.bytes(for: &streams[0], now: start) == 12 * mib)
         // In the next second only two go on; the others still count, in the one after they don't.
         let next = start.advanced(byMs: 1000)
         _ = share.bytes(for: &streams[0], now: next)
-        #expect(share.bytes(for: &streams[1], now: next) == 12 * MiB)
+        #expect(share.bytes(for: &streams[1], now: next) == 12 * mib)
         let later = start.advanced(byMs: 2000)
         _ = share.bytes(for: &streams[0], now: later)
-        #expect(share.bytes(for: &streams[1], now: later) == 48 * MiB)
+        #expect(share.bytes(for: &streams[1], now: later) == 48 * mib)
     }
 }

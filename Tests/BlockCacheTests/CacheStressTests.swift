@@ -10,11 +10,11 @@ import Threads
 /// gets the right bytes or an errno that there was a reason for, and in the end nothing is held.
 @Suite(.serialized) struct CacheStressTests {
     private static let names = ["a", "b", "c", "d"]
-    private static let size = 9 * MiB + 12_345
+    private static let size = 9 * mib + 12_345
     private static let seedsPerName: UInt64 = 3
 
     @Test func everyReadIsRightOrHasAReason() {
-        let f = Fixture(.threads(2), memory: 16 * MiB)
+        let f = Fixture(.threads(2), memory: 16 * mib)
         let seed = Seeded.seed
         f.store.chunkBytes = 40_000
         for name in Self.names { f.store.put(name, .generated(size: UInt64(Self.size), seed: 1)) }
@@ -48,14 +48,14 @@ import Threads
         var readers: [(offset: Int, count: Int, reader: Reader)] = []
         for _ in 0..<Int.random(in: 1..<12, using: &random) {
             let offset = Int.random(in: 0..<size, using: &random)
-            let count = min(size - offset, Int.random(in: 1...2 * MiB, using: &random))
+            let count = min(size - offset, Int.random(in: 1...2 * mib, using: &random))
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<6:
                 let isSequential = Bool.random(using: &random)
                 readers.append((offset, count, f.read(object, offset, count, isSequential: isSequential)))
             case 6..<9:
                 object.prefetch(
-                    UInt64(offset)..<UInt64(size), partBytes: [256 * KiB, MiB, 8 * MiB].randomElement(using: &random)!,
+                    UInt64(offset)..<UInt64(size), partBytes: [256 * kib, mib, 8 * mib].randomElement(using: &random)!,
                     priority: .readAhead)
             default: object.abandon(UInt64(offset)..<UInt64(size))
             }
@@ -78,7 +78,7 @@ import Threads
     }
 
     private static func fault(_ random: inout Seeded) -> MemoryFault {
-        let after = UInt64.random(in: 0..<UInt64(2 * MiB), using: &random)
+        let after = UInt64.random(in: 0..<UInt64(2 * mib), using: &random)
         let seed = UInt64.random(in: 1...seedsPerName, using: &random)
         let effects: [MemoryFault.Effect] = [
             .fail(.timedOut), .failAfter(bytes: after, .network("reset")), .cut(afterBytes: after), .delay(ms: 2),

@@ -8,14 +8,14 @@ import Testing
 @Suite struct CachedObjectTests {
     @Test func aMissFetchesJustItsBlocksAndAHitAsksNobody() {
         let f = Fixture()
-        let object = f.object("a", size: 10 * MiB)
-        let miss = f.read(object, 3 * MiB, 128 * KiB)
+        let object = f.object("a", size: 10 * mib)
+        let miss = f.read(object, 3 * mib, 128 * kib)
         #expect(miss.answer == nil)
         f.store.run()
-        #expect(miss.answer == Fixture.bytes(3 * MiB, 128 * KiB))
-        #expect(f.store.log.map(\.range) == [UInt64(3 * MiB)..<UInt64(3 * MiB + 128 * KiB)])
-        let hit = f.read(object, 3 * MiB + 100, 1000)
-        #expect(hit.answer == Fixture.bytes(3 * MiB + 100, 1000))
+        #expect(miss.answer == Fixture.bytes(3 * mib, 128 * kib))
+        #expect(f.store.log.map(\.range) == [UInt64(3 * mib)..<UInt64(3 * mib + 128 * kib)])
+        let hit = f.read(object, 3 * mib + 100, 1000)
+        #expect(hit.answer == Fixture.bytes(3 * mib + 100, 1000))
         #expect(f.store.counts.gets == 1)
         object.release()
         #expect(f.isAtRest)
@@ -38,27 +38,27 @@ import Testing
 
     @Test func manyReadersOfAColdObjectFetchItOnce() {
         let f = Fixture()
-        let object = f.object("a", size: 4 * MiB)
-        let readers = (0..<64).map { i in (i, f.read(object, (i % 4) * 512 * KiB, 1 * MiB)) }
+        let object = f.object("a", size: 4 * mib)
+        let readers = (0..<64).map { i in (i, f.read(object, (i % 4) * 512 * kib, 1 * mib)) }
         f.store.run()
         for (i, reader) in readers {
-            #expect(reader.answer == Fixture.bytes((i % 4) * 512 * KiB, 1 * MiB))
+            #expect(reader.answer == Fixture.bytes((i % 4) * 512 * kib, 1 * mib))
             #expect(reader.answerCount == 1)
         }
-        #expect(f.store.counts.bytes == UInt64(2 * MiB + 512 * KiB))
+        #expect(f.store.counts.bytes == UInt64(2 * mib + 512 * kib))
         object.release()
         #expect(f.isAtRest)
     }
 
     @Test func aWaitingReadIsAnsweredAsSoonAsItsBlocksAreThere() {
         let f = Fixture()
-        f.store.chunkBytes = 64 * KiB
-        let object = f.object("a", size: 8 * MiB)
-        object.prefetch(0..<UInt64(8 * MiB), partBytes: 8 * MiB, priority: .readAhead)
-        let reader = f.read(object, 100 * KiB, 64 * KiB)
+        f.store.chunkBytes = 64 * kib
+        let object = f.object("a", size: 8 * mib)
+        object.prefetch(0..<UInt64(8 * mib), partBytes: 8 * mib, priority: .readAhead)
+        let reader = f.read(object, 100 * kib, 64 * kib)
         var steps = 0
         while reader.answer == nil, f.store.step() { steps += 1 }
-        #expect(reader.answer == Fixture.bytes(100 * KiB, 64 * KiB))
+        #expect(reader.answer == Fixture.bytes(100 * kib, 64 * kib))
         #expect(steps < 8)
         #expect(f.store.pending > 0)
         #expect(f.store.counts.gets == 1)
@@ -70,33 +70,33 @@ import Testing
 
     @Test func aReadAcrossWhatIsThereFetchesOnlyTheRest() {
         let f = Fixture()
-        let object = f.object("a", size: 2 * MiB)
-        _ = f.read(object, 256 * KiB, 64 * KiB)
-        _ = f.read(object, 512 * KiB, 64 * KiB)
+        let object = f.object("a", size: 2 * mib)
+        _ = f.read(object, 256 * kib, 64 * kib)
+        _ = f.read(object, 512 * kib, 64 * kib)
         f.store.run()
-        let reader = f.read(object, 0, 1 * MiB)
+        let reader = f.read(object, 0, 1 * mib)
         f.store.run()
-        #expect(reader.answer == Fixture.bytes(0, 1 * MiB))
-        #expect(f.store.counts.bytes == UInt64(1 * MiB))
+        #expect(reader.answer == Fixture.bytes(0, 1 * mib))
+        #expect(f.store.counts.bytes == UInt64(1 * mib))
         #expect(f.store.counts.gets == 5)
         object.release()
     }
 
     @Test func aFailureReachesThoseWhoWaitedAndNobodyElse() {
         let f = Fixture()
-        f.store.chunkBytes = 64 * KiB
-        let object = f.object("a", size: 1 * MiB)
-        f.store.inject(MemoryFault(.failAfter(bytes: UInt64(256 * KiB), .network("reset")), on: .get))
-        let whole = f.read(object, 0, 1 * MiB)
-        let early = f.read(object, 0, 128 * KiB)
+        f.store.chunkBytes = 64 * kib
+        let object = f.object("a", size: 1 * mib)
+        f.store.inject(MemoryFault(.failAfter(bytes: UInt64(256 * kib), .network("reset")), on: .get))
+        let whole = f.read(object, 0, 1 * mib)
+        let early = f.read(object, 0, 128 * kib)
         f.store.run()
         #expect(whole.answer == .failed(.ioError))
-        #expect(early.answer == Fixture.bytes(0, 128 * KiB))
-        let again = f.read(object, 0, 1 * MiB)
+        #expect(early.answer == Fixture.bytes(0, 128 * kib))
+        let again = f.read(object, 0, 1 * mib)
         f.store.run()
-        #expect(again.answer == Fixture.bytes(0, 1 * MiB))
+        #expect(again.answer == Fixture.bytes(0, 1 * mib))
         // What had arrived before the failure was kept.
-        #expect(f.store.log.last?.range == UInt64(256 * KiB)..<UInt64(1 * MiB))
+        #expect(f.store.log.last?.range == UInt64(256 * kib)..<UInt64(1 * mib))
         object.release()
         #expect(f.isAtRest)
     }
@@ -108,31 +108,31 @@ import Testing
 
     @Test func aReplacedObjectIsStaleForItsHandlesAndNewForTheNext() {
         let f = Fixture()
-        let object = f.object("a", size: 1 * MiB)
+        let object = f.object("a", size: 1 * mib)
         let watcher = Watcher()
         object.observe(watcher)
-        let before = f.read(object, 0, 64 * KiB)
+        let before = f.read(object, 0, 64 * kib)
         f.store.run()
-        #expect(before.answer == Fixture.bytes(0, 64 * KiB))
-        let new = f.store.put("a", .generated(size: UInt64(1 * MiB), seed: 2))
-        let stale = f.read(object, 512 * KiB, 64 * KiB)
+        #expect(before.answer == Fixture.bytes(0, 64 * kib))
+        let new = f.store.put("a", .generated(size: UInt64(1 * mib), seed: 2))
+        let stale = f.read(object, 512 * kib, 64 * kib)
         f.store.run()
         #expect(stale.answer == .failed(.staleNFSFileHandle))
         #expect(watcher.seen.answerCount == 1)
         // Also what is cached: the handle must not go on in a mix of answers and errors.
-        #expect(f.read(object, 0, 64 * KiB).answer == .failed(.staleNFSFileHandle))
-        let next = f.open("a", etag: new, size: 1 * MiB)
-        let read = f.read(next, 0, 64 * KiB)
+        #expect(f.read(object, 0, 64 * kib).answer == .failed(.staleNFSFileHandle))
+        let next = f.open("a", etag: new, size: 1 * mib)
+        let read = f.read(next, 0, 64 * kib)
         f.store.run()
-        #expect(read.answer == Fixture.bytes(0, 64 * KiB, seed: 2))
+        #expect(read.answer == Fixture.bytes(0, 64 * kib, seed: 2))
         object.stopObserving(watcher)
         object.release()
         next.release()
         // The first version comes back: nothing remembers that it was gone.
-        let back = f.object("a", size: 1 * MiB)
-        let once = f.read(back, 0, 64 * KiB)
+        let back = f.object("a", size: 1 * mib)
+        let once = f.read(back, 0, 64 * kib)
         f.store.run()
-        #expect(once.answer == Fixture.bytes(0, 64 * KiB))
+        #expect(once.answer == Fixture.bytes(0, 64 * kib))
         back.release()
         #expect(f.isAtRest)
     }
@@ -144,7 +144,7 @@ import Testing
     ])
     func errorsOfS3BecomeTheRightErrno(error: S3Error, errno: Errno) {
         let f = Fixture()
-        let object = f.object("a", size: 1 * MiB)
+        let object = f.object("a", size: 1 * mib)
         f.store.inject(MemoryFault(.fail(error), on: .get))
         let reader = f.read(object, 0, 1000)
         f.store.run()
@@ -155,31 +155,31 @@ import Testing
 
     @Test func closingGivesUpReadAheadAndAReaderWhoComesBackIsServed() {
         let f = Fixture()
-        f.store.chunkBytes = 64 * KiB
-        let object = f.object("a", size: 8 * MiB)
-        object.prefetch(0..<UInt64(8 * MiB), partBytes: 4 * MiB, priority: .readAhead)
+        f.store.chunkBytes = 64 * kib
+        let object = f.object("a", size: 8 * mib)
+        object.prefetch(0..<UInt64(8 * mib), partBytes: 4 * mib, priority: .readAhead)
         for _ in 0..<8 { f.store.step() }
         object.release()
         // Before the store has noticed that both were cancelled.
-        let again = f.object("a", size: 8 * MiB)
-        let reader = f.read(again, 0, 8 * MiB / 2)
+        let again = f.object("a", size: 8 * mib)
+        let reader = f.read(again, 0, 8 * mib / 2)
         f.store.run()
-        #expect(reader.answer == Fixture.bytes(0, 4 * MiB))
+        #expect(reader.answer == Fixture.bytes(0, 4 * mib))
         #expect(f.store.counts.cancelled == 2)
         again.release()
         #expect(f.isAtRest)
-        #expect(f.cache.usage.aheadBytes <= 4 * MiB)
+        #expect(f.cache.usage.aheadBytes <= 4 * mib)
     }
 
     @Test func aShortRestIsFetchedAllTheSame() {
         let f = Fixture()
-        let object = f.object("a", size: 100 * KiB)
-        object.prefetch(0..<UInt64(100 * KiB), partBytes: 8 * MiB, priority: .readAhead)
+        let object = f.object("a", size: 100 * kib)
+        object.prefetch(0..<UInt64(100 * kib), partBytes: 8 * mib, priority: .readAhead)
         object.release()
         f.store.run()
         #expect(f.store.counts.cancelled == 0)
-        let again = f.object("a", size: 100 * KiB)
-        #expect(f.read(again, 0, 100 * KiB).answer == Fixture.bytes(0, 100 * KiB))
+        let again = f.object("a", size: 100 * kib)
+        #expect(f.read(again, 0, 100 * kib).answer == Fixture.bytes(0, 100 * kib))
         #expect(f.store.counts.gets == 1)
         again.release()
     }

@@ -8,12 +8,12 @@ import Testing
 @Suite struct MemoryPressureTests {
     @Test func theBudgetIsNeverExceeded() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        for offset in stride(from: 0, to: 64 * MiB, by: MiB) {
-            let reader = f.read(object, offset, MiB, isSequential: true)
+        let object = f.object("a", size: 64 * mib)
+        for offset in stride(from: 0, to: 64 * mib, by: mib) {
+            let reader = f.read(object, offset, mib, isSequential: true)
             f.store.run()
-            #expect(reader.answer == Fixture.bytes(offset, MiB))
-            #expect(f.cache.usage.heldBytes <= 16 * MiB)
+            #expect(reader.answer == Fixture.bytes(offset, mib))
+            #expect(f.cache.usage.heldBytes <= 16 * mib)
         }
         object.release()
         #expect(f.isAtRest)
@@ -21,17 +21,17 @@ import Testing
 
     @Test func consumedBytesGiveWayBeforeOthers() {
         let f = Fixture()
-        let small = f.object("small", size: MiB)
-        let kept = f.read(small, 0, MiB)
-        let big = f.object("big", size: 64 * MiB, seed: 2)
+        let small = f.object("small", size: mib)
+        let kept = f.read(small, 0, mib)
+        let big = f.object("big", size: 64 * mib, seed: 2)
         f.store.run()
-        #expect(kept.answer == Fixture.bytes(0, MiB))
-        for offset in stride(from: 0, to: 64 * MiB, by: MiB) {
-            _ = f.read(big, offset, MiB, isSequential: true)
+        #expect(kept.answer == Fixture.bytes(0, mib))
+        for offset in stride(from: 0, to: 64 * mib, by: mib) {
+            _ = f.read(big, offset, mib, isSequential: true)
             f.store.run()
         }
         f.store.clearLog()
-        #expect(f.read(small, 0, MiB).answer == Fixture.bytes(0, MiB))
+        #expect(f.read(small, 0, mib).answer == Fixture.bytes(0, mib))
         #expect(f.store.counts.gets == 0)
         small.release()
         big.release()
@@ -39,25 +39,25 @@ import Testing
 
     @Test func readersWhoFindNoMemoryWaitForItInTheirOrder() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        let readers = (0..<10).map { f.read(object, $0 * 4 * MiB, 4 * MiB) }
+        let object = f.object("a", size: 64 * mib)
+        let readers = (0..<10).map { f.read(object, $0 * 4 * mib, 4 * mib) }
         #expect(f.cache.usage.queuedReadCount == 6)
-        #expect(f.cache.usage.heldBytes == 16 * MiB)
+        #expect(f.cache.usage.heldBytes == 16 * mib)
         f.store.run()
-        for (i, reader) in readers.enumerated() { #expect(reader.answer == Fixture.bytes(i * 4 * MiB, 4 * MiB)) }
+        for (i, reader) in readers.enumerated() { #expect(reader.answer == Fixture.bytes(i * 4 * mib, 4 * mib)) }
         object.release()
         #expect(f.isAtRest)
     }
 
     @Test func aFailedFetchLetsTheQueueGoOn() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
+        let object = f.object("a", size: 64 * mib)
         f.store.inject(MemoryFault(.fail(.timedOut), on: .get, count: 4))
-        let readers = (0..<6).map { f.read(object, $0 * 4 * MiB, 4 * MiB) }
+        let readers = (0..<6).map { f.read(object, $0 * 4 * mib, 4 * mib) }
         f.store.run()
         for reader in readers[..<4] { #expect(reader.answer == .failed(.ioError)) }
         for (i, reader) in readers.enumerated().dropFirst(4) {
-            #expect(reader.answer == Fixture.bytes(i * 4 * MiB, 4 * MiB))
+            #expect(reader.answer == Fixture.bytes(i * 4 * mib, 4 * mib))
         }
         object.release()
         #expect(f.isAtRest)
@@ -65,20 +65,20 @@ import Testing
 
     @Test func readAheadLeavesRoomAndIsNotEvictedByMoreOfIt() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        let end = object.prefetch(0..<UInt64(64 * MiB), partBytes: 1 * MiB, priority: .readAhead)
-        #expect(end == UInt64(12 * MiB))
+        let object = f.object("a", size: 64 * mib)
+        let end = object.prefetch(0..<UInt64(64 * mib), partBytes: 1 * mib, priority: .readAhead)
+        #expect(end == UInt64(12 * mib))
         f.store.run()
-        #expect(f.cache.usage.aheadBytes == 12 * MiB)
+        #expect(f.cache.usage.aheadBytes == 12 * mib)
         // A quarter is left for demand, which doesn't touch what is still to be read.
         for i in 0..<16 {
-            let reader = f.read(object, 40 * MiB + i * MiB, MiB)
+            let reader = f.read(object, 40 * mib + i * mib, mib)
             f.store.run()
-            #expect(reader.answer == Fixture.bytes(40 * MiB + i * MiB, MiB))
+            #expect(reader.answer == Fixture.bytes(40 * mib + i * mib, mib))
         }
         f.store.clearLog()
         for i in 0..<12 {
-            #expect(f.read(object, i * MiB, MiB, isSequential: true).answer == Fixture.bytes(i * MiB, MiB))
+            #expect(f.read(object, i * mib, mib, isSequential: true).answer == Fixture.bytes(i * mib, mib))
         }
         #expect(f.store.counts.gets == 0)
         #expect(f.cache.usage.aheadBytes == 0)
@@ -87,35 +87,35 @@ import Testing
 
     @Test func whatIsReadMakesRoomForMoreReadAhead() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        var asked = object.prefetch(0..<UInt64(64 * MiB), partBytes: MiB, priority: .readAhead)
+        let object = f.object("a", size: 64 * mib)
+        var asked = object.prefetch(0..<UInt64(64 * mib), partBytes: mib, priority: .readAhead)
         f.store.run()
         for i in 0..<64 {
-            #expect(f.read(object, i * MiB, MiB, isSequential: true).answer == Fixture.bytes(i * MiB, MiB), "\(i)")
-            if asked < UInt64(64 * MiB) {
-                let end = object.prefetch(asked..<UInt64(64 * MiB), partBytes: MiB, priority: .readAhead)
+            #expect(f.read(object, i * mib, mib, isSequential: true).answer == Fixture.bytes(i * mib, mib), "\(i)")
+            if asked < UInt64(64 * mib) {
+                let end = object.prefetch(asked..<UInt64(64 * mib), partBytes: mib, priority: .readAhead)
                 #expect(end > asked)
                 asked = end
                 f.store.run()
             }
         }
-        #expect(f.store.counts.bytes == UInt64(64 * MiB))
+        #expect(f.store.counts.bytes == UInt64(64 * mib))
         object.release()
         #expect(f.isAtRest)
     }
 
     @Test func abandonedReadAheadGivesWay() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        object.prefetch(0..<UInt64(12 * MiB), partBytes: MiB, priority: .readAhead)
+        let object = f.object("a", size: 64 * mib)
+        object.prefetch(0..<UInt64(12 * mib), partBytes: mib, priority: .readAhead)
         f.store.run()
         #expect(
-            object.prefetch(UInt64(20 * MiB)..<UInt64(24 * MiB), partBytes: MiB, priority: .readAhead)
-                == UInt64(20 * MiB))
-        object.abandon(0..<UInt64(12 * MiB))
+            object.prefetch(UInt64(20 * mib)..<UInt64(24 * mib), partBytes: mib, priority: .readAhead)
+                == UInt64(20 * mib))
+        object.abandon(0..<UInt64(12 * mib))
         #expect(
-            object.prefetch(UInt64(20 * MiB)..<UInt64(24 * MiB), partBytes: MiB, priority: .readAhead)
-                == UInt64(24 * MiB))
+            object.prefetch(UInt64(20 * mib)..<UInt64(24 * mib), partBytes: mib, priority: .readAhead)
+                == UInt64(24 * mib))
         f.store.run()
         object.release()
         #expect(f.isAtRest)
@@ -123,13 +123,13 @@ import Testing
 
     @Test func demandEvictsReadAheadOnlyWhenNothingElseIsLeft() {
         let f = Fixture()
-        let object = f.object("a", size: 64 * MiB)
-        object.prefetch(0..<UInt64(12 * MiB), partBytes: MiB, priority: .readAhead)
+        let object = f.object("a", size: 64 * mib)
+        object.prefetch(0..<UInt64(12 * mib), partBytes: mib, priority: .readAhead)
         f.store.run()
-        let readers = (0..<4).map { f.read(object, 32 * MiB + $0 * 4 * MiB, 4 * MiB) }
+        let readers = (0..<4).map { f.read(object, 32 * mib + $0 * 4 * mib, 4 * mib) }
         f.store.run()
         for (i, reader) in readers.enumerated() {
-            #expect(reader.answer == Fixture.bytes(32 * MiB + i * 4 * MiB, 4 * MiB))
+            #expect(reader.answer == Fixture.bytes(32 * mib + i * 4 * mib, 4 * mib))
         }
         object.release()
         #expect(f.isAtRest)
@@ -137,15 +137,15 @@ import Testing
 
     @Test func freeMemoryIsGivenBack() {
         let f = Fixture()
-        let object = f.object("a", size: MiB)
+        let object = f.object("a", size: mib)
         f.store.inject(MemoryFault(.fail(.timedOut), on: .get))
-        _ = f.read(object, 0, MiB)
+        _ = f.read(object, 0, mib)
         f.store.run()
         #expect(f.cache.usage.heldBytes == 0)
         f.cache.releaseIdleMemory()
-        let reader = f.read(object, 0, MiB)
+        let reader = f.read(object, 0, mib)
         f.store.run()
-        #expect(reader.answer == Fixture.bytes(0, MiB))
+        #expect(reader.answer == Fixture.bytes(0, mib))
         object.release()
     }
 }

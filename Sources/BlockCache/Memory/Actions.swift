@@ -14,8 +14,10 @@ struct Actions {
     var failed: [(read: PendingRead, errno: Errno)] = []
     /// Who is to hear that a version is gone, before the reads that found it out are answered.
     var stale: [any ObjectObserver] = []
+    var closings: [DiskEntry] = []
 
     var isEmpty: Bool {
         starts.isEmpty && ready.isEmpty && failed.isEmpty && raises.isEmpty && cancels.isEmpty && stale.isEmpty
+            && closings.isEmpty
     }
 }

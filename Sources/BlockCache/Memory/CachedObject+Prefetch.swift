@@ -68,13 +68,15 @@ extension CachedObject {
             cache.openCount -= 1
             if openCount == 0 {
                 if givesUpRequests { abandonFetches(within: 0..<Int.max, &actions) }
+                takeUnusedDiskEntry(&actions)
                 removeIfUnused()
             }
         }
         cache.perform(actions)
     }
 
-    /// Makes a fetch of each run of missing blocks, which get `slots` in their order. With the lock held.
+    /// Makes a fetch of each run of missing blocks, all on disk or all not, which get `slots` in their order. With the
+    /// lock held.
     func startFetches(_ blocks: Range<Int>, slots: [UInt32], priority: Priority) -> [Fetch] {
         var started: [Fetch] = []
         var used = 0
@@ -85,7 +87,8 @@ extension CachedObject {
                 continue
             }
             let start = block
-            while block < blocks.upperBound, case .missing = table[block] {
+            let isOnDisk = disk?.has(start) ?? false
+            while block < blocks.upperBound, case .missing = table[block], disk?.has(block) ?? false == isOnDisk {
                 let slot = slots[used + block - start]
                 table[block] = .fetching(slot)
                 cache.slots[slot].owner = Unmanaged.passRetained(self)
@@ -93,7 +96,8 @@ extension CachedObject {
                 block += 1
             }
             let fetch = Fetch(
-                self, start..<block, slots: Array(slots[used..<used + block - start]), priority: priority)
+                self, start..<block, slots: Array(slots[used..<used + block - start]), priority: priority,
+                disk: disk, isOnDisk: isOnDisk)
             used += block - start
             fetches.append(fetch)
             started.append(fetch)

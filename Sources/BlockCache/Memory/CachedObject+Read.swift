@@ -16,7 +16,7 @@ extension CachedObject {
             return .answered
         }
         let blocks = CachedObject.blocks(of: bytes)
-        guard blocks.count <= cache.admission.capacity / 4 else {
+        guard blocks.count <= cache.largestReadBlocks else {
             reply.failed(.invalidArgument)
             return .answered
         }
@@ -166,6 +166,7 @@ extension BlockCache {
             for fetch in actions.starts { fetch.start() }
             for transfer in actions.raises { transfer.raise(to: .demand) }
             for transfer in actions.cancels { transfer.cancel() }
+            for entry in actions.closings { entry.release() }
             for observer in actions.stale { observer.objectBecameStale() }
             for (read, errno) in actions.failed {
                 metrics.failedReads.add()

@@ -15,6 +15,8 @@ public final class CachedObject: @unchecked Sendable {
     let cache: BlockCache
 
     var table: BlockTable
+    /// Its blocks on disk. Held while it is open or being fetched: each entry has files open.
+    var disk: DiskEntry?
     var openCount = 0
     /// Blocks with a slot: fetching or present.
     var blockCount = 0
@@ -51,6 +53,9 @@ public final class CachedObject: @unchecked Sendable {
         cache.lock.withLock { observers.removeAll { $0 === observer } }
     }
 
+    /// A descriptor of the complete object on disk, valid until `release()`; nil while it isn't complete there.
+    public func completeFile() -> FileDescriptor? { cache.lock.withLock { disk }?.completeFile() }
+
     // MARK: With the lock held
 
     /// One of its blocks is gone. With the last one goes the object, unless it is open.
@@ -62,6 +67,13 @@ public final class CachedObject: @unchecked Sendable {
     func removeIfUnused() {
         guard openCount == 0, blockCount == 0, fetches.isEmpty else { return }
         if cache.objects[key] === self { cache.objects[key] = nil }
+    }
+
+    /// The disk's entry, to be released by the caller, once nobody has it open and nothing is on its way.
+    func takeUnusedDiskEntry(_ actions: inout Actions) {
+        guard openCount == 0, fetches.isEmpty, let entry = disk else { return }
+        disk = nil
+        actions.closings.append(entry)
     }
 
     func becomeStale(_ actions: inout Actions) {

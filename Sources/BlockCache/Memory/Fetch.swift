@@ -2,8 +2,10 @@ import Glibc
 import S3
 import SystemPackage
 
-/// A GET into slots: bytes are copied once, from the transfer's buffer to where they stay, and whoever waits for a
-/// block is answered on the transfer's thread as soon as the block is whole.
+/// A run of blocks on its way into slots, from S3 or the disk.
+///
+/// A GET's bytes are copied once, from the transfer's buffer to where they stay, and whoever waits for a block is
+/// answered on the transfer's thread as soon as the block is whole.
 final class Fetch: GetReceiver, @unchecked Sendable {
     /// What is left of an abandoned GET is fetched all the same when it is less: a cancel costs its connection.
     private static let leaveBytes: UInt64 = 1 << 20
@@ -13,6 +15,9 @@ final class Fetch: GetReceiver, @unchecked Sendable {
     let slots: [UInt32]
     let priority: Priority
     private let bytes: Range<UInt64>
+    /// Where whole blocks are written behind, or read from.
+    private let disk: DiskEntry?
+    private let isOnDisk: Bool
 
     /// Where the next byte goes. The transfer's thread alone reads and writes it.
     private var position: UInt64
@@ -24,7 +29,12 @@ final class Fetch: GetReceiver, @unchecked Sendable {
     private(set) var transfer: (any Transfer)?
     private var isRaised: Bool
 
-    init(_ object: CachedObject, _ blocks: Range<Int>, slots: [UInt32], priority: Priority) {
+    init(
+        _ object: CachedObject, _ blocks: Range<Int>, slots: [UInt32], priority: Priority, disk: DiskEntry?,
+        isOnDisk: Bool
+    ) {
+        self.disk = disk
+        self.isOnDisk = isOnDisk
         self.object = object
         self.blocks = blocks
         self.slots = slots
@@ -37,11 +47,47 @@ final class Fetch: GetReceiver, @unchecked Sendable {
 
     /// Called without the lock.
     func start() {
+        if isOnDisk { readDisk(from: blocks.lowerBound) } else { get() }
+    }
+
+    /// Reads from the disk what lies in neighbouring slots, and so on. A block that the disk has lost is asked of S3,
+    /// with all that follow.
+    private func readDisk(from start: Int) {
+        guard let disk else { return get() }
+        var end = start + 1
+        while end < blocks.upperBound, slots[end - blocks.lowerBound] == slots[end - 1 - blocks.lowerBound] + 1 {
+            end += 1
+        }
+        let run = start..<end
+        let buffer = UnsafeMutableRawBufferPointer(
+            start: object.cache.arenaBase + Int(slots[start - blocks.lowerBound]) << Arena.slotShift,
+            count: run.count << Arena.slotShift)
+        if priority == .demand, let isRight = disk.readNow(run, into: buffer) { return tookFromDisk(run, isRight) }
+        disk.read(run, into: buffer) { [self] isRight in tookFromDisk(run, isRight) }
+    }
+
+    private func tookFromDisk(_ run: Range<Int>, _ isRight: Bool) {
+        guard isRight else {
+            position = object.bytes(of: run).lowerBound
+            return get()
+        }
+        object.cache.metrics.diskBytes.add(object.bytes(of: run).count)
+        position = object.bytes(of: run).upperBound
+        object.cache.arrived(self, upTo: run.upperBound)
+        if run.upperBound < blocks.upperBound {
+            readDisk(from: run.upperBound)
+        } else {
+            object.cache.ended(self, nil)
+        }
+    }
+
+    private func get() {
         let cache = object.cache
-        cache.metrics.fetchedBytes.add(bytes.count)
+        let wanted = position..<bytes.upperBound
+        cache.metrics.fetchedBytes.add(wanted.count)
         let key = object.key
         let request = GetRequest(
-            key: key.key, range: bytes, etag: key.etag, versionID: key.versionID, size: key.size, priority: priority)
+            key: key.key, range: wanted, etag: key.etag, versionID: key.versionID, size: key.size, priority: priority)
         let transfer = object.store.get(request, self)
         // Meanwhile somebody may have come to wait, or everybody may have left.
         let (isRaised, isAbandoned) = cache.lock.withLock {
@@ -78,6 +124,7 @@ final class Fetch: GetReceiver, @unchecked Sendable {
             return
         }
         let base = object.cache.arenaBase
+        let start = position
         var left = chunk.count
         while left > 0 {
             let block = Int(position >> UInt64(Arena.slotShift))
@@ -90,7 +137,16 @@ final class Fetch: GetReceiver, @unchecked Sendable {
             left -= count
         }
         let end = position == bytes.upperBound ? blocks.upperBound : Int(position >> UInt64(Arena.slotShift))
-        if end > doneEnd { object.cache.arrived(self, upTo: end) }
+        let whole = Int(start >> UInt64(Arena.slotShift))..<end
+        // Before the blocks are handed over, as they may be evicted from then on.
+        if let disk { for block in whole { disk.write(block, content(block)) } }
+        if !whole.isEmpty { object.cache.arrived(self, upTo: end) }
+    }
+
+    private func content(_ block: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+            start: object.cache.arenaBase + Int(slots[block - blocks.lowerBound]) << Arena.slotShift,
+            count: object.bytes(of: block..<block + 1).count)
     }
 
     func finished(_ result: Result<ObjectMetadata, S3Error>) {
@@ -160,6 +216,7 @@ extension BlockCache {
                 fetchingCount -= unfinished.count
                 for block in unfinished { release(fetch.slots[block - fetch.blocks.lowerBound]) }
             }
+            object.takeUnusedDiskEntry(&actions)
             object.removeIfUnused()
             if !queue.isEmpty { serveQueue(&actions) }
         }

@@ -6,8 +6,8 @@ import SystemPackage
 import TestSupport
 import Threads
 
-let KiB = 1024
-let MiB = 1024 * 1024
+let kib = 1024
+let mib = 1024 * 1024
 
 /// A cache over a store in memory.
 struct Fixture {
@@ -15,7 +15,7 @@ struct Fixture {
     let cache: BlockCache
     let registry = Registry()
 
-    init(_ delivery: MemoryStore.Delivery = .manual, memory: Int = 16 * MiB) {
+    init(_ delivery: MemoryStore.Delivery = .manual, memory: Int = 16 * mib) {
         store = MemoryStore(delivery)
         cache = BlockCache(memoryBytes: memory, metrics: registry, logger: Logger(label: "test"))
     }
