@@ -52,7 +52,7 @@ var targets: [Target] = [
     library("Metrics", ["Threads"]),
     library("Logs", ["Threads", log]),
     library("Curl", ["CCurl", "Threads"]),
-    library("S3", ["Curl", "CCrypto", "CExpat", "Metrics", "Threads", log, system]),
+    library("S3", ["Curl", "CCrypto", "CExpat", "CLinux", "Metrics", "Threads", log, system]),
     library("Fuse", ["CFuse", "CLinux", "Threads", log, system]),
     library("BlockCache", ["S3", "CCrypto", "CLinux", "Metrics", "Threads", log, system]),
     library("Namespace", ["S3", "Metrics", "Threads", log, system]),

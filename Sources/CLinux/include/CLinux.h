@@ -10,3 +10,4 @@ int clinux_punch_hole(int fd, long offset, long length);
 
 #include "CLinuxDisk.h"
 #include "CLinuxNode.h"
+#include "CLinuxSpawn.h"
