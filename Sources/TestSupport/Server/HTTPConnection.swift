@@ -18,14 +18,14 @@ final class HTTPConnection {
     // MARK: Reading
 
     private func fill() throws(Closed) {
-        let before = buffer.count
-        buffer.append(contentsOf: repeatElement(0, count: 64 * 1024))
         var count = 0
-        repeat {
-            count = buffer.withUnsafeMutableBytes { recv(socket, $0.baseAddress! + before, 64 * 1024, 0) }
-        } while count < 0 && errno == EINTR
-        buffer.removeLast(64 * 1024 - max(0, count))
+        // Byte by byte would take milliseconds in debug builds.
+        let received = [UInt8](unsafeUninitializedCapacity: 64 * 1024) { buffer, filled in
+            repeat { count = recv(socket, buffer.baseAddress, buffer.count, 0) } while count < 0 && errno == EINTR
+            filled = max(0, count)
+        }
         if count <= 0 { throw Closed() }
+        buffer += received
     }
 
     private func line() throws(Closed) -> String {
