@@ -58,7 +58,8 @@ var targets: [Target] = [
     library("Namespace", ["S3", "Metrics", "Threads", log, system]),
     library("FileSystem", ["BlockCache", "Namespace", "S3", "Metrics", "Threads", log, system]),
     library("Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system]),
-    library("Commands", ["Mount", "Keeper", "Logs", arguments, log, system]),
+    library("Copy", ["S3", "Threads", system]),
+    library("Commands", ["Mount", "Copy", "Keeper", "Logs", arguments, log, system]),
     program("millrace", ["Commands"], linker: standalone),
 
     // Node.
@@ -89,6 +90,7 @@ var targets: [Target] = [
     tests("NamespaceTests", ["Namespace", "TestSupport"]),
     tests("FileSystemTests", ["FileSystem", "TestSupport"]),
     tests("MountTests", ["Mount", "TestSupport"]),
+    tests("CopyTests", ["Copy", "TestSupport"]),
     tests("CommandsTests", ["Commands", "TestSupport"]),
     tests("NodeTests", ["NodeProtocol", "Keeper"]),
     tests("CSITests", ["CSI"]),
