@@ -1,0 +1,63 @@
+import ArgumentParser
+import Glibc
+
+/// What a mount is like: the options of `millrace mount` beside those of the connection.
+struct MountArguments: ParsableArguments {
+    @Option(help: ArgumentHelp("Largest read-ahead window of an open file.", valueName: "size"))
+    var readAhead = ByteSize(bytes: 256 << 20)
+
+    @Option(help: ArgumentHelp("Memory for cached blocks: a hard limit.", valueName: "size"))
+    var memory = ByteSize(bytes: 512 << 20)
+
+    @Option(help: ArgumentHelp("Keep blocks in this directory too, across restarts.", valueName: "dir"), completion: .directory)
+    var cacheDir: String?
+
+    @Option(help: ArgumentHelp("Most that the cache directory may hold.", valueName: "size"))
+    var cacheSize = ByteSize(bytes: 10 << 30)
+
+    @Option(help: ArgumentHelp("Owner of every file. Default: who mounts.", valueName: "id"))
+    var uid: UInt32 = getuid()
+
+    @Option(help: ArgumentHelp("Group of every file. Default: that of who mounts.", valueName: "id"))
+    var gid: UInt32 = getgid()
+
+    @Option(help: ArgumentHelp("Permissions of files, in octal.", valueName: "mode"))
+    var fileMode = FileMode(bits: 0o444)
+
+    @Option(help: ArgumentHelp("Permissions of directories, in octal.", valueName: "mode"))
+    var dirMode = FileMode(bits: 0o555)
+
+    @Flag(help: "Let other users see the mount.")
+    var allowOther = false
+
+    @Option(help: ArgumentHelp("How long a listing is trusted: 500ms, 30s, 5m. Default: 1s.", valueName: "time"))
+    var metadataTTL: Span?
+
+    @Flag(help: "The bucket never changes: trust listings and attributes for good.")
+    var immutable = false
+
+    @Option(help: ArgumentHelp("Serve Prometheus metrics here.", valueName: "host:port"))
+    var metrics: String?
+
+    @Option(help: ArgumentHelp("Log a line for every request that takes longer.", valueName: "time"))
+    var slowRequest = Span(ms: 5000)
+
+    func validate() throws {
+        if memory.bytes < 16 << 20 { throw ValidationError("--memory: \(memory) is too little; give at least 16M.") }
+        if memory.bytes > 1 << 42 { throw ValidationError("--memory: \(memory) is more than any machine has.") }
+        if cacheDir != nil && cacheSize.bytes < 64 << 20 {
+            throw ValidationError("--cache-size: \(cacheSize) is too little; give at least 64M.")
+        }
+        if immutable && metadataTTL != nil {
+            throw ValidationError("--immutable and --metadata-ttl exclude each other; give one of them.")
+        }
+    }
+}
+
+extension Span: CustomStringConvertible {
+    var description: String { ms % 1000 == 0 ? "\(ms / 1000)s" : "\(ms)ms" }
+}
+
+extension FileMode: CustomStringConvertible {
+    var description: String { "0" + String(bits, radix: 8) }
+}
