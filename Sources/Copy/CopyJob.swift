@@ -106,19 +106,25 @@ public final class CopyJob: Sendable {
     fileprivate func ended(_ part: Int, of progress: FileProgress, _ failure: CopyError?) {
         var failure = failure
         do throws(CopyError) {
-            if failure == nil {
-                try progress.file.completed(part: part)
-                if progress.wasLast() {
-                    try progress.file.finish()
-                    state.withLock { $0.counts.files += 1 }
-                }
-            }
+            if failure == nil { try progress.file.completed(part: part) }
         } catch {
             failure = error
         }
         if let failure, progress.firstFailure() { fail(failure) }
+        if progress.wasLast() { finish(progress) }
         state.withLock { $0.inFlight -= 1 }
         lock.withLock { slotFreed.broadcast() }
+    }
+
+    private func finish(_ progress: FileProgress) {
+        defer { progress.file.end() }
+        guard !progress.hasFailed else { return }
+        do throws(CopyError) {
+            try progress.file.finish()
+            state.withLock { $0.counts.files += 1 }
+        } catch {
+            fail(error)
+        }
     }
 
     private func fail(_ error: any Error) {
@@ -152,6 +158,7 @@ public final class CopyJob: Sendable {
 private final class FileProgress: Sendable {
     let file: PartFile
     let item: CopyItem
+    /// Parts that have not ended, well or badly.
     private let missing: Atomic<Int>
     private let failed = Atomic(false)
 
@@ -162,6 +169,7 @@ private final class FileProgress: Sendable {
     }
 
     func wasLast() -> Bool { missing.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+    var hasFailed: Bool { failed.load(ordering: .relaxed) }
     func firstFailure() -> Bool { !failed.exchange(true, ordering: .relaxed) }
 }
 

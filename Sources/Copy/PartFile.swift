@@ -11,7 +11,7 @@ import SystemPackage
 final class PartFile: @unchecked Sendable {
     static let partBytes: UInt64 = 8 << 20
 
-    let descriptor: Int32
+    private(set) var descriptor: Int32
     let partCount: Int
     private let item: CopyItem
     private let path: String
@@ -46,7 +46,13 @@ final class PartFile: @unchecked Sendable {
         }
     }
 
-    deinit { close(descriptor) }
+    deinit { end() }
+
+    /// Closes the file, and with it the lock against other copies. Call when no more writes can come.
+    func end() {
+        if descriptor >= 0 { close(descriptor) }
+        descriptor = -1
+    }
 
     /// Writes a run of an object's bytes where they belong.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(CopyError) {

@@ -12,7 +12,9 @@ struct CopyPathTests {
         #expect(CopyPath(name: name.utf8) == path)
     }
 
-    @Test(arguments: ["../x", "a/../../x", "a//b", "/etc/passwd", "./x", "a/.", "x/" + String(repeating: "n", count: 256)])
+    @Test(arguments: [
+        "../x", "a/../../x", "a//b", "/etc/passwd", "./x", "a/.", "x/" + String(repeating: "n", count: 256),
+    ])
     func namesThatLeaveTheDestinationOrFitNoFileAreRefused(name: String) {
         guard case .refused(let why) = CopyPath(name: name.utf8) else {
             Issue.record("\(name) was not refused")
