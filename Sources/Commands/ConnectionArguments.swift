@@ -3,7 +3,8 @@ import ArgumentParser
 /// How to reach the bucket: the options that every command has.
 struct ConnectionArguments: ParsableArguments {
     @Option(
-        help: ArgumentHelp("S3 endpoint. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself.", valueName: "url"))
+        help: ArgumentHelp(
+            "S3 endpoint. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself.", valueName: "url"))
     var endpoint: String?
 
     @Option(help: ArgumentHelp("Region. Default: AWS_REGION, the profile's, or us-east-1.", valueName: "name"))
@@ -15,13 +16,16 @@ struct ConnectionArguments: ParsableArguments {
     @Flag(help: "Bucket in the host name: http://bucket.host/key (default for AWS).")
     var virtualHostStyle = false
 
-    @Option(help: ArgumentHelp("Profile of ~/.aws/config and ~/.aws/credentials. Default: AWS_PROFILE.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Profile of ~/.aws/config and ~/.aws/credentials. Default: AWS_PROFILE.", valueName: "name"))
     var profile: String?
 
     @Flag(help: "Send no credentials (public buckets).")
     var anonymous = false
 
-    @Option(help: ArgumentHelp("File of CA certificates to trust. Default: AWS_CA_BUNDLE, or the system's.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "File of CA certificates to trust. Default: AWS_CA_BUNDLE, or the system's.", valueName: "file"))
     var caBundle: String?
 
     @Option(help: ArgumentHelp("HTTP proxy. Default: https_proxy and http_proxy.", valueName: "url"))
@@ -30,7 +34,9 @@ struct ConnectionArguments: ParsableArguments {
     @Flag(help: "Agree to pay for requests to a requester-pays bucket.")
     var requesterPays = false
 
-    @Option(help: ArgumentHelp("Configuration file. Default: MILLRACE_CONFIG, or ~/.config/millrace/config.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Configuration file. Default: MILLRACE_CONFIG, or ~/.config/millrace/config.", valueName: "file"))
     var config: String?
 
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))

@@ -25,7 +25,8 @@ struct Explanation {
             case "RequestTimeTooSkewed":
                 fix = "set this machine's clock (timedatectl set-ntp true)"
             default:
-                fix = "the key needs s3:ListBucket on \(source.bucket) and s3:GetObject on its objects; "
+                fix =
+                    "the key needs s3:ListBucket on \(source.bucket) and s3:GetObject on its objects; "
                     + "for a public bucket use --anonymous"
             }
         case .archived:
@@ -33,7 +34,8 @@ struct Explanation {
             fix = "restore it first (aws s3api restore-object)"
         case .credentials(let text):
             why = "no usable credentials: \(text)"
-            fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --profile NAME, or --anonymous for a public bucket"
+            fix =
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --profile NAME, or --anonymous for a public bucket"
         case .network(let text):
             why = "the endpoint can't be reached: \(text)"
             fix = "check --endpoint, its port and scheme (http or https), --ca-bundle, and the network"
@@ -47,8 +49,10 @@ struct Explanation {
             why = "the answer makes no sense: \(text)"
             fix = "check that --endpoint is an S3 server"
         case .status(let status, let code, let message):
-            why = "the server answered \(status)\(code.isEmpty ? "" : " \(code)")\(message.isEmpty ? "" : ": \(message)")"
-            fix = status == 301 || status == 307 || code == "AuthorizationHeaderMalformed"
+            why =
+                "the server answered \(status)\(code.isEmpty ? "" : " \(code)")\(message.isEmpty ? "" : ": \(message)")"
+            fix =
+                status == 301 || status == 307 || code == "AuthorizationHeaderMalformed"
                 ? "the bucket is in another region: set --region" : "check --endpoint and --region, then try again"
         case .cancelled:
             why = "it was cancelled"

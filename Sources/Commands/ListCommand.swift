@@ -27,9 +27,12 @@ struct ListCommand: ParsableCommand {
         var bytes: UInt64 = 0
         let listing = Listing(store: store, source: source)
         let request = ListRequest(prefix: ObjectKey(source.path), delimiter: recursive ? nil : UInt8(ascii: "/"))
-        let base = recursive ? 0 : source.path.utf8.lastIndex(of: UInt8(ascii: "/")).map {
-            source.path.utf8.distance(from: source.path.startIndex, to: $0) + 1
-        } ?? 0
+        let base =
+            recursive
+            ? 0
+            : source.path.utf8.lastIndex(of: UInt8(ascii: "/")).map {
+                source.path.utf8.distance(from: source.path.startIndex, to: $0) + 1
+            } ?? 0
         try listing.forEachPage(request) { page in
             var out = ""
             for prefix in page.prefixes {

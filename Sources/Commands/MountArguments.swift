@@ -9,7 +9,9 @@ struct MountArguments: ParsableArguments {
     @Option(help: ArgumentHelp("Memory for cached blocks: a hard limit.", valueName: "size"))
     var memory = ByteSize(bytes: 512 << 20)
 
-    @Option(help: ArgumentHelp("Keep blocks in this directory too, across restarts.", valueName: "dir"), completion: .directory)
+    @Option(
+        help: ArgumentHelp("Keep blocks in this directory too, across restarts.", valueName: "dir"),
+        completion: .directory)
     var cacheDir: String?
 
     @Option(help: ArgumentHelp("Most that the cache directory may hold.", valueName: "size"))

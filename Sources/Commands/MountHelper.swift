@@ -54,6 +54,7 @@ enum MountHelper {
     private static func usage(_ why: String) -> Failure {
         Failure(
             "mount.millrace", because: why,
-            fix: "mount -t millrace s3://BUCKET[/PREFIX] DIR -o endpoint=URL,allow_other (names: millrace mount --help)")
+            fix: "mount -t millrace s3://BUCKET[/PREFIX] DIR -o endpoint=URL,allow_other (names: millrace mount --help)"
+        )
     }
 }

@@ -1,1 +1,3 @@
-print("under way")
+import Commands
+
+MillraceCommand.start()

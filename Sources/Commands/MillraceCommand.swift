@@ -1,0 +1,111 @@
+import ArgumentParser
+import Glibc
+import Logs
+import S3
+
+/// `millrace`, the program: its commands, and what is common to them.
+public struct MillraceCommand: ParsableCommand {
+    public static let configuration = CommandConfiguration(
+        commandName: "millrace",
+        abstract: "Mount S3 buckets and prefixes as read-only file systems.",
+        discussion: """
+            Options may also come from the environment (MILLRACE_CACHE_DIR for --cache-dir) and from a configuration \
+            file; AWS_* variables and profiles are honoured. Start with: millrace doctor s3://BUCKET
+            """,
+        version: "millrace 0.1.0",
+        subcommands: [
+            MountCommand.self, UnmountCommand.self, StatusCommand.self, DoctorCommand.self, ListCommand.self,
+            CopyCommand.self,
+        ])
+
+    public init() {}
+
+    /// Runs the program with the process's arguments and ends it: 0 done, 1 could not be done, 2 wrong usage.
+    public static func start() -> Never {
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            run(try layered(try typedArguments()))
+        } catch {
+            end(error)
+        }
+    }
+
+    /// What was typed, as arguments of `millrace` also where the program was called as `mount.millrace`.
+    static func typedArguments() throws -> [String] {
+        let name = CommandLine.arguments.first?.split(separator: "/").last ?? "millrace"
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        return name.hasPrefix("mount.") ? try MountHelper.arguments(arguments) : arguments
+    }
+
+    private static func run(_ arguments: [String]) -> Never {
+        let command: any ParsableCommand
+        do {
+            command = try parseAsRoot(arguments)
+        } catch {
+            let message = fullMessage(for: error)
+            let asked = exitCode(for: error) == .success
+            fputs(message + "\n", asked ? stdout : stderr)
+            leave(asked ? 0 : 2)
+        }
+        do {
+            var command = command
+            try command.run()
+            leave(0)
+        } catch {
+            end(error)
+        }
+    }
+
+    private static func end(_ error: any Error) -> Never {
+        switch error {
+        case let error as ChildFailed: leave(error.status)
+        case let error as ExitCode: leave(error.rawValue)
+        case let error as Failure:
+            fputs("\(error)\n", stderr)
+            leave(1)
+        default:
+            let asked = exitCode(for: error) == .success  // --help within a command
+            fputs(fullMessage(for: error) + "\n", asked ? stdout : stderr)
+            leave(asked ? 0 : exitCode(for: error) == .validationFailure ? 2 : 1)
+        }
+    }
+
+    /// Ends the process without running C's exit handlers: OpenSSL's would free tables that a transfer thread may still
+    /// be using.
+    private static func leave(_ status: Int32) -> Never {
+        fflush(stdout)
+        fflush(stderr)
+        _exit(status)
+    }
+
+    /// The arguments with what the environment and the configuration file add.
+    private static func layered(_ arguments: [String]) throws -> [String] {
+        guard let command = arguments.first, ["mount", "ls", "cp", "doctor"].contains(command) else { return arguments }
+        let typed = Array(arguments.dropFirst())
+        var layers = Layers(environment: environmentVariables(), file: [:])
+        layers.file = try ConfigurationFile.read(typed: value(of: "config", in: typed), environment: layers.environment)
+        return [command] + (try layers.applied(to: typed, command: command))
+    }
+
+    private static func value(of option: String, in arguments: [String]) -> String? {
+        for (i, argument) in arguments.enumerated() {
+            if argument.hasPrefix("--\(option)=") { return String(argument.dropFirst(option.count + 3)) }
+            if argument == "--\(option)" { return i + 1 < arguments.count ? arguments[i + 1] : nil }
+        }
+        return nil
+    }
+}
+
+/// The process's environment.
+func environmentVariables() -> [String: String] {
+    var out: [String: String] = [:]
+    var entry = environ
+    while let pointer = entry.pointee {
+        let text = String(cString: pointer)
+        if let equals = text.firstIndex(of: "=") {
+            out[String(text[..<equals])] = String(text[text.index(after: equals)...])
+        }
+        entry += 1
+    }
+    return out
+}

@@ -1,0 +1,119 @@
+import ArgumentParser
+import Glibc
+import Logging
+import Logs
+import Metrics
+import Mount
+import Namespace
+import S3
+import Threads
+
+struct MountCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mount", abstract: "Mount a bucket or a prefix on a directory.",
+        discussion: """
+            Returns when the mount is there and serves it in the background; with --foreground it stays until SIGTERM or \
+            Ctrl-C, which unmount and exit 0. The directory must be there and empty.
+            """)
+
+    @Argument(help: ArgumentHelp("s3://BUCKET[/PREFIX]", valueName: "source"))
+    var source: SourceURL
+
+    @Argument(help: ArgumentHelp("An empty directory.", valueName: "dir"), completion: .directory)
+    var directory: String
+
+    @Flag(name: .shortAndLong, help: "Serve the mount from this process.")
+    var foreground = false
+
+    @Option(help: ArgumentHelp("Where the log of a background mount goes. Default: nowhere.", valueName: "file"))
+    var logFile: String?
+
+    @Option(help: .hidden)
+    var readyDescriptor: Int32?
+
+    @OptionGroup var mount: MountArguments
+    @OptionGroup var connection: ConnectionArguments
+
+    func run() throws {
+        if foreground || readyDescriptor != nil { return try serve() }
+        _ = try Background.start(try MillraceCommand.typedArguments())
+    }
+
+    private func serve() throws {
+        let termination = Termination.install()
+        LogOutput.bootstrap(level: connection.logLevel.level, format: connection.logFormat.format)
+        let logger = Logger(label: "millrace")
+        let path = absolute(directory)
+        let started = Instant.now
+        try MountPoint.check(path)
+
+        let registry = Registry()
+        let store = try connection.open(bucket: source.bucket, registry: registry, logger: logger)
+        let engine = try makeEngine(registry, logger)
+        // The first listing both proves that the bucket can be read and is what the first `ls` shows.
+        try Listing(store: store, source: source).forEachPage(
+            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1)
+        ) { page in
+            if page.objects.isEmpty && page.prefixes.isEmpty {
+                logger.warning("Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
+            }
+            return false
+        }
+        let metrics = try mount.metrics.map { try startMetrics($0, registry) }
+        let session: MountedSession
+        do {
+            session = try engine.mount(description(), store: store, at: path, allowOther: mount.allowOther)
+        } catch {
+            throw Failure("cannot mount on \(path)", because: "\(error)", fix: MountPoint.fix(for: error))
+        }
+        let record = MountRecord(
+            mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),
+            metrics: mount.metrics ?? ""
+        ).keep()
+        logger.info("Mounted.", metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
+        if let readyDescriptor { Background.ready(on: readyDescriptor, logFile: logFile) }
+
+        termination.serve(engine, session, logger)
+        record?.remove()
+        metrics?.stop()
+        engine.stop()
+    }
+
+    private func makeEngine(_ registry: Registry, _ logger: Logger) throws -> Engine {
+        do {
+            return try Engine(
+                EngineOptions(
+                    memoryBytes: Int(mount.memory.bytes),
+                    cache: mount.cacheDir.map { (directory: $0, maxBytes: mount.cacheSize.bytes) },
+                    slowRequestMs: mount.slowRequest.ms),
+                metrics: registry, logger: logger)
+        } catch {
+            throw Failure(
+                "cannot start", because: "\(error)",
+                fix: "give --cache-dir a directory that can be written and that no other mount uses")
+        }
+    }
+
+    private func startMetrics(_ address: String, _ registry: Registry) throws -> MetricsServer {
+        do {
+            return try MetricsServer(address: address, registry: registry, health: { true })
+        } catch {
+            throw Failure(
+                "cannot serve metrics on \(address)", because: "\(error)",
+                fix: "give --metrics HOST:PORT with a port that is free, or leave it out")
+        }
+    }
+
+    private func description() -> SessionDescription {
+        SessionDescription(
+            bucket: source.bucket, prefix: source.directoryPrefix, policy: policy, uid: mount.uid, gid: mount.gid,
+            fileMode: mount.fileMode.bits, directoryMode: mount.dirMode.bits,
+            readAheadBytes: mount.readAhead.bytes, scope: "")
+    }
+
+    private var policy: MetadataPolicy {
+        if mount.immutable { return .immutable }
+        guard let ttl = mount.metadataTTL else { return MetadataPolicy() }
+        return MetadataPolicy(ttlMs: ttl.ms, negativeTTLMs: ttl.ms)
+    }
+}
