@@ -24,7 +24,7 @@ struct DoctorCommand: ParsableCommand {
 
     private func checkFusermount() throws {
         guard getuid() != 0 else { return }
-        let path = environmentVariables()["PATH"] ?? "/usr/bin:/bin"
+        let path = Environment.process["PATH"] ?? "/usr/bin:/bin"
         for directory in path.split(separator: ":") where access("\(directory)/fusermount3", X_OK) == 0 { return }
         throw Failure("fusermount3", because: "it is in no directory of PATH", fix: "apt-get install fuse3")
     }
