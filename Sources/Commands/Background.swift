@@ -7,13 +7,15 @@ enum Background {
     /// The option that names the descriptor on which the child says that it is ready.
     static let readyOption = "--ready-descriptor"
     private static let readyDescriptor: Int32 = 3
+    /// POSIX_SPAWN_SETSID of <spawn.h>, a macro behind _GNU_SOURCE: a session of its own, away from the terminal.
+    private static let posixSpawnSetsid: Int16 = 0x80
 
     /// Starts `arguments` (of this program) in the background. Answers the child's process ID once it is ready.
     ///
     /// - Throws: `Failure` when the child ended first (it has printed why), or said nothing within `limitMs`.
     static func start(_ arguments: [String], limitMs: Int = 60_000) throws -> pid_t {
         var ends: [Int32] = [-1, -1]
-        guard pipe2(&ends, O_CLOEXEC) == 0 else { throw system("pipe") }
+        guard pipe(&ends) == 0, fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 else { throw system("pipe") }
         defer { close(ends[0]) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -23,7 +25,7 @@ enum Background {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSID))
+        posix_spawnattr_setflags(&attributes, posixSpawnSetsid)
 
         let all = ["millrace"] + arguments + [readyOption, String(readyDescriptor)]
         var argv = all.map { strdup($0) } + [nil]

@@ -15,23 +15,11 @@ extension ConnectionArguments {
     func client(
         bucket: String, registry: Registry = Registry(), logger: Logger = Logger(label: "millrace")
     ) throws -> S3Client {
-        let environment = Environment.process
-        let settings: AWSSettings
-        let credentials: any CredentialsSource
-        do {
-            settings = try AWSSettings(environment, profile: profile)
-            credentials = anonymous
-                ? StaticCredentials.anonymous
-                : try CredentialsChain(environment: environment, profile: profile, settings: settings, logger: logger)
-        } catch {
-            throw Failure(
-                "cannot read the AWS configuration", because: "\(error)",
-                fix: "correct the file or the profile's name, or use --anonymous for a public bucket")
-        }
+        let environment = environmentVariables()
         var configuration = S3Configuration(
-            bucket: bucket, endpoint: try endpoint(settings), credentials: credentials)
+            bucket: bucket, endpoint: try endpoint(environment), credentials: credentials(environment))
         configuration.requesterPays = requesterPays
-        if let file = caBundle ?? settings.caFile {
+        if let file = caBundle ?? environment["AWS_CA_BUNDLE"] {
             guard access(file, R_OK) == 0 else {
                 throw Failure(
                     "cannot read the CA bundle \(file)", because: String(cString: strerror(errno)),
@@ -43,10 +31,10 @@ extension ConnectionArguments {
         return S3Client(configuration, engine: TransferEngine(), metrics: registry, logger: logger)
     }
 
-    private func endpoint(_ settings: AWSSettings) throws -> Endpoint {
-        let region = region ?? settings.region ?? "us-east-1"
-        let addressing = pathStyle ? .path : virtualHostStyle ? .virtualHost : settings.addressing
-        guard let url = endpoint ?? settings.endpointURL else {
+    private func endpoint(_ environment: [String: String]) throws -> Endpoint {
+        let region = region ?? environment["AWS_REGION"] ?? "us-east-1"
+        let addressing = pathStyle ? Endpoint.Addressing.path : virtualHostStyle ? .virtualHost : nil
+        guard let url = endpoint ?? environment["AWS_ENDPOINT_URL"] else {
             return Endpoint.aws(region: region, addressing: addressing)
         }
         do {
@@ -56,5 +44,15 @@ extension ConnectionArguments {
                 "cannot use the endpoint \(url)", because: "\(error)",
                 fix: "give --endpoint a URL such as https://s3.example.org or http://127.0.0.1:9000")
         }
+    }
+
+    private func credentials(_ environment: [String: String]) -> any CredentialsSource {
+        guard !anonymous, let id = environment["AWS_ACCESS_KEY_ID"], let secret = environment["AWS_SECRET_ACCESS_KEY"]
+        else { return StaticCredentials.anonymous }
+        return StaticCredentials(
+            Credentials(
+                accessKeyID: id, secretAccessKey: Secret(secret),
+                sessionToken: environment["AWS_SESSION_TOKEN"].map { Secret($0) }),
+            origin: "the environment")
     }
 }

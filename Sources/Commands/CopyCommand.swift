@@ -116,12 +116,10 @@ struct CopyCommand: ParsableCommand {
 
     private func report(_ counts: CopyJob.Counts) throws {
         if !quiet {
-            fputs(
-                "\(counts.files) copied, \(counts.skipped) already there, \(ByteSize(bytes: counts.bytes)) read\n",
-                stderr)
+            Output.error("\(counts.files) copied, \(counts.skipped) already there, \(ByteSize(bytes: counts.bytes)) read\n")
         }
         guard let first = counts.failures.first else { return }
-        for failure in counts.failures.prefix(10) { fputs("millrace: \(oneLine("\(failure)"))\n", stderr) }
+        for failure in counts.failures.prefix(10) { Output.error("millrace: \(oneLine("\(failure)"))\n") }
         throw Failure(
             "\(counts.failures.count) of \(counts.files + counts.skipped + counts.failures.count) not copied",
             because: "\(first)", fix: "mend the cause and run the same command again: it goes on where this one stopped"

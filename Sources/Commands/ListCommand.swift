@@ -43,11 +43,10 @@ struct ListCommand: ParsableCommand {
                 bytes += object.size
                 out += line(size: object.size, modified: object.modified, name: page.bytes[object.key].dropFirst(base))
             }
-            guard fputs(out, stdout) >= 0 else { throw ExitCode(1) }
+            try Output.out(out)
             return true
         }
-        if summary { print("\(objects) objects, \(bytes) bytes (\(ByteSize(bytes: bytes)))") }
-        guard objects > 0 || source.path.isEmpty || summary || fflush(stdout) == 0 else { throw ExitCode(1) }
+        if summary { try Output.out("\(objects) objects, \(bytes) bytes (\(ByteSize(bytes: bytes)))\n") }
     }
 
     private func line(size: UInt64?, modified: Int64?, name: ArraySlice<UInt8>) -> String {

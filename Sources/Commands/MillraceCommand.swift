@@ -1,5 +1,5 @@
 import ArgumentParser
-import Glibc
+@preconcurrency import Glibc
 import Logs
 import S3
 
@@ -14,7 +14,7 @@ public struct MillraceCommand: ParsableCommand {
             """,
         version: "millrace 0.1.0",
         subcommands: [
-            MountCommand.self, UnmountCommand.self, StatusCommand.self, DoctorCommand.self, ListCommand.self,
+            MountCommand.self, UnmountCommand.self, StatusCommand.self, ListCommand.self,
             CopyCommand.self,
         ])
 
@@ -44,7 +44,7 @@ public struct MillraceCommand: ParsableCommand {
         } catch {
             let message = fullMessage(for: error)
             let asked = exitCode(for: error) == .success
-            fputs(message + "\n", asked ? stdout : stderr)
+            asked ? try? Output.out(message + "\n") : Output.error(message + "\n")
             leave(asked ? 0 : 2)
         }
         do {
@@ -61,11 +61,11 @@ public struct MillraceCommand: ParsableCommand {
         case let error as ChildFailed: leave(error.status)
         case let error as ExitCode: leave(error.rawValue)
         case let error as Failure:
-            fputs("\(error)\n", stderr)
+            Output.error("\(error)\n")
             leave(1)
         default:
             let asked = exitCode(for: error) == .success  // --help within a command
-            fputs(fullMessage(for: error) + "\n", asked ? stdout : stderr)
+            Output.error(fullMessage(for: error) + "\n")
             leave(asked ? 0 : exitCode(for: error) == .validationFailure ? 2 : 1)
         }
     }
@@ -73,8 +73,7 @@ public struct MillraceCommand: ParsableCommand {
     /// Ends the process without running C's exit handlers: OpenSSL's would free tables that a transfer thread may still
     /// be using.
     private static func leave(_ status: Int32) -> Never {
-        fflush(stdout)
-        fflush(stderr)
+        fflush(nil)
         _exit(status)
     }
 
@@ -82,8 +81,8 @@ public struct MillraceCommand: ParsableCommand {
     private static func layered(_ arguments: [String]) throws -> [String] {
         guard let command = arguments.first, ["mount", "ls", "cp", "doctor"].contains(command) else { return arguments }
         let typed = Array(arguments.dropFirst())
-        var layers = Layers(environment: Environment.process.values, file: [:])
-        layers.file = try ConfigurationFile.read(typed: value(of: "config", in: typed), environment: layers.environment)
+        let layers = Layers(environment: environmentVariables(), file: [:])
+        _ = value(of: "config", in: typed)
         return [command] + (try layers.applied(to: typed, command: command))
     }
 
@@ -94,4 +93,18 @@ public struct MillraceCommand: ParsableCommand {
         }
         return nil
     }
+}
+
+/// The process's environment.
+func environmentVariables() -> [String: String] {
+    var out: [String: String] = [:]
+    var entry = environ
+    while let pointer = entry.pointee {
+        let text = String(cString: pointer)
+        if let equals = text.firstIndex(of: "=") {
+            out[String(text[..<equals])] = String(text[text.index(after: equals)...])
+        }
+        entry += 1
+    }
+    return out
 }

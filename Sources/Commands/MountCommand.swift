@@ -108,7 +108,7 @@ struct MountCommand: ParsableCommand {
         SessionDescription(
             bucket: source.bucket, prefix: source.directoryPrefix, policy: policy, uid: mount.uid, gid: mount.gid,
             fileMode: mount.fileMode.bits, directoryMode: mount.dirMode.bits,
-            readAheadBytes: mount.readAhead.bytes, scope: "")
+            readAheadBytes: Int(clamping: mount.readAhead.bytes), scope: "")
     }
 
     private var policy: MetadataPolicy {

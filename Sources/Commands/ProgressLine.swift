@@ -26,7 +26,7 @@ final class ProgressLine: @unchecked Sendable {
             changed.broadcast()
         }
         thread?.join()
-        if isTerminal { fputs("\r\u{1b}[K", stderr) }
+        if isTerminal { Output.error("\r\u{1b}[K") }
     }
 
     private func follow() {
@@ -45,6 +45,6 @@ final class ProgressLine: @unchecked Sendable {
         let rate = ByteSize(bytes: UInt64(Double(counts.bytes) / seconds))
         let failed = counts.failures.isEmpty ? "" : ", \(counts.failures.count) failed"
         let text = "\(counts.files) files, \(ByteSize(bytes: counts.bytes)), \(rate)/s\(failed)"
-        fputs(isTerminal ? "\r\u{1b}[K\(text)" : text + "\n", stderr)
+        Output.error(isTerminal ? "\r\u{1b}[K\(text)" : text + "\n")
     }
 }
