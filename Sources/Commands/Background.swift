@@ -15,7 +15,8 @@ enum Background {
     /// - Throws: `Failure` when the child ended first (it has printed why), or said nothing within `limitMs`.
     static func start(_ arguments: [String], limitMs: Int = 60_000) throws -> pid_t {
         var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0, fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 else { throw system("pipe") }
+        guard pipe(&ends) == 0, fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0
+        else { throw system("pipe") }
         defer { close(ends[0]) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

@@ -15,26 +15,55 @@ extension ConnectionArguments {
     func client(
         bucket: String, registry: Registry = Registry(), logger: Logger = Logger(label: "millrace")
     ) throws -> S3Client {
-        let environment = environmentVariables()
-        var configuration = S3Configuration(
-            bucket: bucket, endpoint: try endpoint(environment), credentials: credentials(environment))
-        configuration.requesterPays = requesterPays
-        if let file = caBundle ?? environment["AWS_CA_BUNDLE"] {
-            guard access(file, R_OK) == 0 else {
-                throw Failure(
-                    "cannot read the CA bundle \(file)", because: String(cString: strerror(errno)),
-                    fix: "give --ca-bundle (or AWS_CA_BUNDLE) a PEM file that can be read")
-            }
-            configuration.connection.caFile = file
+        let environment = Environment.process
+        let engine = TransferEngine()
+        let settings: AWSSettings
+        let credentials: any CredentialsSource
+        do {
+            settings = try AWSSettings(environment, profile: profile)
+            try checkCABundle(settings)
+            var options = CredentialsFetcher.Options()
+            options.region = region ?? settings.region ?? "us-east-1"
+            options.stsEndpointURL = settings.stsEndpointURL
+            options.connection = tls(settings)
+            credentials =
+                anonymous
+                ? StaticCredentials.anonymous
+                : try CredentialsFetcher.standard(engine, profile: profile, options: options)
+        } catch let failure as Failure {
+            throw failure
+        } catch {
+            throw Failure(
+                "cannot read the AWS configuration", because: "\(error)",
+                fix: "correct the file or the profile's name, or use --anonymous for a public bucket")
         }
-        if let proxy { configuration.connection.proxy = .url(proxy) }
-        return S3Client(configuration, engine: TransferEngine(), metrics: registry, logger: logger)
+        var configuration = S3Configuration(
+            bucket: bucket, endpoint: try endpoint(settings), credentials: credentials)
+        configuration.requesterPays = requesterPays
+        configuration.connection = tls(settings)
+        configuration.connection.bufferBytes = 512 << 10
+        return S3Client(configuration, engine: engine, metrics: registry, logger: logger)
     }
 
-    private func endpoint(_ environment: [String: String]) throws -> Endpoint {
-        let region = region ?? environment["AWS_REGION"] ?? "us-east-1"
-        let addressing = pathStyle ? Endpoint.Addressing.path : virtualHostStyle ? .virtualHost : nil
-        guard let url = endpoint ?? environment["AWS_ENDPOINT_URL"] else {
+    /// Certificates and proxy.
+    private func tls(_ settings: AWSSettings) -> ConnectionOptions {
+        var options = ConnectionOptions()
+        options.caFile = caBundle ?? settings.caFile
+        if let proxy { options.proxy = .url(proxy) }
+        return options
+    }
+
+    private func checkCABundle(_ settings: AWSSettings) throws {
+        guard let file = caBundle ?? settings.caFile, access(file, R_OK) != 0 else { return }
+        throw Failure(
+            "cannot read the CA bundle \(file)", because: String(cString: strerror(errno)),
+            fix: "give --ca-bundle (or AWS_CA_BUNDLE) a PEM file that can be read")
+    }
+
+    private func endpoint(_ settings: AWSSettings) throws -> Endpoint {
+        let region = region ?? settings.region ?? "us-east-1"
+        let addressing = pathStyle ? .path : virtualHostStyle ? .virtualHost : settings.addressing
+        guard let url = endpoint ?? settings.endpointURL else {
             return Endpoint.aws(region: region, addressing: addressing)
         }
         do {
@@ -44,15 +73,5 @@ extension ConnectionArguments {
                 "cannot use the endpoint \(url)", because: "\(error)",
                 fix: "give --endpoint a URL such as https://s3.example.org or http://127.0.0.1:9000")
         }
-    }
-
-    private func credentials(_ environment: [String: String]) -> any CredentialsSource {
-        guard !anonymous, let id = environment["AWS_ACCESS_KEY_ID"], let secret = environment["AWS_SECRET_ACCESS_KEY"]
-        else { return StaticCredentials.anonymous }
-        return StaticCredentials(
-            Credentials(
-                accessKeyID: id, secretAccessKey: Secret(secret),
-                sessionToken: environment["AWS_SESSION_TOKEN"].map { Secret($0) }),
-            origin: "the environment")
     }
 }

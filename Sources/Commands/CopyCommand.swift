@@ -116,7 +116,8 @@ struct CopyCommand: ParsableCommand {
 
     private func report(_ counts: CopyJob.Counts) throws {
         if !quiet {
-            Output.error("\(counts.files) copied, \(counts.skipped) already there, \(ByteSize(bytes: counts.bytes)) read\n")
+            Output.error(
+                "\(counts.files) copied, \(counts.skipped) already there, \(ByteSize(bytes: counts.bytes)) read\n")
         }
         guard let first = counts.failures.first else { return }
         for failure in counts.failures.prefix(10) { Output.error("millrace: \(oneLine("\(failure)"))\n") }

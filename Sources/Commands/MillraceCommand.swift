@@ -1,5 +1,5 @@
 import ArgumentParser
-@preconcurrency import Glibc
+import Glibc
 import Logs
 import S3
 
@@ -81,8 +81,8 @@ public struct MillraceCommand: ParsableCommand {
     private static func layered(_ arguments: [String]) throws -> [String] {
         guard let command = arguments.first, ["mount", "ls", "cp", "doctor"].contains(command) else { return arguments }
         let typed = Array(arguments.dropFirst())
-        let layers = Layers(environment: environmentVariables(), file: [:])
-        _ = value(of: "config", in: typed)
+        var layers = Layers(environment: Environment.process.values, file: [:])
+        layers.file = try ConfigurationFile.read(typed: value(of: "config", in: typed), environment: layers.environment)
         return [command] + (try layers.applied(to: typed, command: command))
     }
 
@@ -93,18 +93,4 @@ public struct MillraceCommand: ParsableCommand {
         }
         return nil
     }
-}
-
-/// The process's environment.
-func environmentVariables() -> [String: String] {
-    var out: [String: String] = [:]
-    var entry = environ
-    while let pointer = entry.pointee {
-        let text = String(cString: pointer)
-        if let equals = text.firstIndex(of: "=") {
-            out[String(text[..<equals])] = String(text[text.index(after: equals)...])
-        }
-        entry += 1
-    }
-    return out
 }

@@ -55,7 +55,8 @@ struct MountCommand: ParsableCommand {
             ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1)
         ) { page in
             if page.objects.isEmpty && page.prefixes.isEmpty {
-                logger.warning("Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
+                logger.warning(
+                    "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
             }
             return false
         }
@@ -70,7 +71,9 @@ struct MountCommand: ParsableCommand {
             mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),
             metrics: mount.metrics ?? ""
         ).keep()
-        logger.info("Mounted.", metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
+        logger.info(
+            "Mounted.",
+            metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
         if let readyDescriptor { Background.ready(on: readyDescriptor, logFile: logFile) }
 
         termination.serve(engine, session, logger)
@@ -108,7 +111,20 @@ struct MountCommand: ParsableCommand {
         SessionDescription(
             bucket: source.bucket, prefix: source.directoryPrefix, policy: policy, uid: mount.uid, gid: mount.gid,
             fileMode: mount.fileMode.bits, directoryMode: mount.dirMode.bits,
-            readAheadBytes: Int(clamping: mount.readAhead.bytes), scope: "")
+            readAheadBytes: Int(clamping: mount.readAhead.bytes), scope: scope)
+    }
+
+    /// Nobody may be served another's cached bytes: who asks, and where, is part of every cached object's name. A key's
+    /// ID stands for its rights; credentials that are fetched are told by where they come from.
+    private var scope: String {
+        let environment = Environment.process
+        let who =
+            connection.anonymous
+            ? "anonymous"
+            : environment["AWS_ACCESS_KEY_ID"] ?? environment["AWS_ROLE_ARN"] ?? connection.profile
+                ?? environment["AWS_PROFILE"] ?? "default of user \(getuid())"
+        let at = connection.endpoint ?? environment["AWS_ENDPOINT_URL_S3"] ?? environment["AWS_ENDPOINT_URL"] ?? "aws"
+        return "\(at) \(who)"
     }
 
     private var policy: MetadataPolicy {

@@ -5,7 +5,8 @@ import Testing
 struct LayersTests {
     @Test func whatIsTypedWins() throws {
         let layers = Layers(environment: ["MILLRACE_REGION": "env"], file: ["": ["region": "file"]])
-        #expect(try layers.applied(to: ["s3://b", "--region", "typed"], command: "ls") == ["s3://b", "--region", "typed"])
+        #expect(
+            try layers.applied(to: ["s3://b", "--region", "typed"], command: "ls") == ["s3://b", "--region", "typed"])
         #expect(try layers.applied(to: ["--region=typed", "s3://b"], command: "ls") == ["--region=typed", "s3://b"])
     }
 
@@ -18,8 +19,12 @@ struct LayersTests {
     }
 
     @Test func flagsAreSetByTrueAndLeftByFalse() throws {
-        #expect(try Layers(environment: ["MILLRACE_ALLOW_OTHER": "yes"], file: [:]).applied(to: [], command: "mount") == ["--allow-other"])
-        #expect(try Layers(environment: ["MILLRACE_ALLOW_OTHER": "0"], file: [:]).applied(to: [], command: "mount") == [])
+        #expect(
+            try Layers(environment: ["MILLRACE_ALLOW_OTHER": "yes"], file: [:]).applied(to: [], command: "mount") == [
+                "--allow-other"
+            ])
+        #expect(
+            try Layers(environment: ["MILLRACE_ALLOW_OTHER": "0"], file: [:]).applied(to: [], command: "mount") == [])
         #expect(throws: Failure.self) {
             try Layers(environment: ["MILLRACE_ALLOW_OTHER": "perhaps"], file: [:]).applied(to: [], command: "mount")
         }
@@ -36,8 +41,12 @@ struct LayersTests {
     }
 
     @Test func theFileIsCheckedForNamesThatMeanNothing() {
-        #expect(throws: Failure.self) { try Layers(environment: [:], file: ["": ["endpiont": "x"]]).applied(to: [], command: "ls") }
-        #expect(throws: Failure.self) { try Layers(environment: [:], file: ["mouint": [:]]).applied(to: [], command: "ls") }
+        #expect(throws: Failure.self) {
+            try Layers(environment: [:], file: ["": ["endpiont": "x"]]).applied(to: [], command: "ls")
+        }
+        #expect(throws: Failure.self) {
+            try Layers(environment: [:], file: ["mouint": [:]]).applied(to: [], command: "ls")
+        }
     }
 
     @Test func whatFollowsTwoDashesIsNoOption() throws {
@@ -49,7 +58,8 @@ struct LayersTests {
 struct MountHelperTests {
     @Test func aLineOfFstabBecomesAMount() throws {
         let arguments = try MountHelper.arguments([
-            "s3://b/p", "/mnt", "-o", "ro,_netdev,nofail,x-systemd.automount,allow_other,endpoint=http://h:1,cache_size=5G",
+            "s3://b/p", "/mnt", "-o",
+            "ro,_netdev,nofail,x-systemd.automount,allow_other,endpoint=http://h:1,cache_size=5G",
         ])
         #expect(
             arguments == ["mount", "--allow-other", "--endpoint=http://h:1", "--cache-size=5G", "s3://b/p", "/mnt"])
