@@ -4,17 +4,27 @@ import Logging
 import Metrics
 import S3
 
-extension ConnectionArguments {
-    /// The bucket as these options, the environment and the profile say it is reached. No request is made.
-    func open(
-        bucket: String, registry: Registry = Registry(), logger: Logger = Logger(label: "millrace")
-    ) throws -> any ObjectStore {
-        try client(bucket: bucket, registry: registry, logger: logger)
-    }
+/// A bucket as the options, the environment and the profile say it is reached.
+struct Connection {
+    /// What a person waits for ends within ten seconds, its retries included, and then says why.
+    static let impatientMs = 8000
 
+    var configuration: S3Configuration
+    var engine = TransferEngine()
+
+    /// - Parameter timeoutMs: the longest a request may take with its retries; nil: the client's own, patient one.
     func client(
-        bucket: String, registry: Registry = Registry(), logger: Logger = Logger(label: "millrace")
-    ) throws -> S3Client {
+        timeoutMs: Int? = nil, registry: Registry = Registry(), logger: Logger = Logger(label: "millrace")
+    ) -> S3Client {
+        var configuration = configuration
+        if let timeoutMs { configuration.requestTimeoutMs = timeoutMs }
+        return S3Client(configuration, engine: engine, metrics: registry, logger: logger)
+    }
+}
+
+extension ConnectionArguments {
+    /// No request is made.
+    func open(bucket: String) throws -> Connection {
         let environment = Environment.process
         let engine = TransferEngine()
         let settings: AWSSettings
@@ -42,7 +52,7 @@ extension ConnectionArguments {
         configuration.requesterPays = requesterPays
         configuration.connection = tls(settings)
         configuration.connection.bufferBytes = 512 << 10
-        return S3Client(configuration, engine: engine, metrics: registry, logger: logger)
+        return Connection(configuration: configuration, engine: engine)
     }
 
     /// Certificates and proxy.

@@ -38,7 +38,7 @@ struct CopyCommand: ParsableCommand {
     }
 
     func run() throws {
-        let store = try connection.open(bucket: source.bucket)
+        let store = try connection.open(bucket: source.bucket).client()
         let whole = recursive || source.path.isEmpty || source.path.hasSuffix("/")
         if whole { try makeDirectory() }
         let one = whole ? nil : try itemOfOneObject(store)

@@ -22,7 +22,7 @@ struct ListCommand: ParsableCommand {
     @OptionGroup var connection: ConnectionArguments
 
     func run() throws {
-        let store = try connection.open(bucket: source.bucket)
+        let store = try connection.open(bucket: source.bucket).client(timeoutMs: Connection.impatientMs)
         var objects = 0
         var bytes: UInt64 = 0
         let listing = Listing(store: store, source: source)

@@ -42,10 +42,7 @@ public struct MillraceCommand: ParsableCommand {
         do {
             command = try parseAsRoot(arguments)
         } catch {
-            let message = fullMessage(for: error)
-            let asked = exitCode(for: error) == .success
-            asked ? try? Output.out(message + "\n") : Output.error(message + "\n")
-            leave(asked ? 0 : 2)
+            end(error, command: arguments.first)
         }
         do {
             var command = command
@@ -56,18 +53,23 @@ public struct MillraceCommand: ParsableCommand {
         }
     }
 
-    private static func end(_ error: any Error) -> Never {
+    private static func end(_ error: any Error, command: String? = nil) -> Never {
         switch error {
         case let error as ChildFailed: leave(error.status)
         case let error as ExitCode: leave(error.rawValue)
         case let error as Failure:
             Output.error("\(error)\n")
             leave(1)
-        default:
-            let asked = exitCode(for: error) == .success  // --help within a command
-            Output.error(fullMessage(for: error) + "\n")
-            leave(asked ? 0 : exitCode(for: error) == .validationFailure ? 2 : 1)
+        default: break
         }
+        if exitCode(for: error) == .success {  // --help, --version
+            try? Output.out(fullMessage(for: error) + "\n")
+            leave(0)
+        }
+        let isCommand = configuration.subcommands.contains { $0.configuration.commandName == command }
+        let help = isCommand ? "millrace \(command ?? "") --help" : "millrace --help"
+        Output.error("\(Failure("usage", because: message(for: error), fix: "see \(help)"))\n")
+        leave(2)
     }
 
     /// Ends the process without running C's exit handlers: OpenSSL's would free tables that a transfer thread may still

@@ -48,10 +48,12 @@ struct MountCommand: ParsableCommand {
         try MountPoint.check(path)
 
         let registry = Registry()
-        let store = try connection.open(bucket: source.bucket, registry: registry, logger: logger)
+        let bucket = try connection.open(bucket: source.bucket)
+        let store = bucket.client(registry: registry, logger: logger)
         let engine = try makeEngine(registry, logger)
+        defer { engine.stop() }
         // The first listing both proves that the bucket can be read and is what the first `ls` shows.
-        try Listing(store: store, source: source).forEachPage(
+        try Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).forEachPage(
             ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1)
         ) { page in
             if page.objects.isEmpty && page.prefixes.isEmpty {
@@ -61,6 +63,7 @@ struct MountCommand: ParsableCommand {
             return false
         }
         let metrics = try mount.metrics.map { try startMetrics($0, registry) }
+        defer { metrics?.stop() }
         let session: MountedSession
         do {
             session = try engine.mount(description(), store: store, at: path, allowOther: mount.allowOther)
@@ -78,8 +81,6 @@ struct MountCommand: ParsableCommand {
 
         termination.serve(engine, session, logger)
         record?.remove()
-        metrics?.stop()
-        engine.stop()
     }
 
     private func makeEngine(_ registry: Registry, _ logger: Logger) throws -> Engine {

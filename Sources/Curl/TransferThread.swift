@@ -98,6 +98,7 @@ public final class TransferThread: @unchecked Sendable {
     /// Gives a handle back that doesn't run.
     public func giveBack(_ easy: Easy) {
         precondition(!easy.isRunning)
+        if easy.hasFailed { return }
         easy.reset()
         if spare.count < Self.maxIdle { spare.append(easy) }
     }
@@ -193,6 +194,7 @@ public final class TransferThread: @unchecked Sendable {
 
     private func finish(_ easy: Easy, _ code: CURLcode) {
         let delegate = easy.delegate
+        easy.hasFailed = code != CURLE_OK
         forget(easy)
         delegate?.transfer(easy, finished: code)
     }
