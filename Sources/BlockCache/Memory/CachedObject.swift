@@ -39,11 +39,10 @@ public final class CachedObject: @unchecked Sendable {
             + 1
     }
 
-    /// The bytes of some blocks; the object's last block may be short.
+    /// The bytes of some blocks; the object's last block may be short, and what lies behind it is empty.
     func bytes(of blocks: Range<Int>) -> Range<UInt64> {
-        UInt64(blocks.lowerBound)
-            << UInt64(Arena.slotShift)..<min(
-                key.size, UInt64(blocks.upperBound) << UInt64(Arena.slotShift))
+        let shift = UInt64(Arena.slotShift)
+        return min(key.size, UInt64(blocks.lowerBound) << shift)..<min(key.size, UInt64(blocks.upperBound) << shift)
     }
 
     /// Tells `observer` once this version is gone; ended by `stopObserving`.
