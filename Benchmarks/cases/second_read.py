@@ -39,9 +39,10 @@ def disk_cache(bench: Bench, contender: str) -> dict:
         bench.read("seq", bench.spec(mount, KEY))
         if bench.counts()["bytes"] == 0:
             break
-    bench.unmount(mount)
-    # A new daemon has nothing in memory.
-    mount = bench.mount(contender, "big", cache_dir=bench.scratch)
+    if contender == "millrace":
+        # A new daemon has nothing in memory.
+        bench.unmount(mount)
+        mount = bench.mount(contender, "big", cache_dir=bench.scratch)
     os.stat(f"{mount.path}/{KEY}")
     machine.drop_caches()
     read = bench.read("seq", bench.spec(mount, KEY))
@@ -75,8 +76,10 @@ def one_object(bench: Bench, contender: str) -> dict:
 
 
 CASES = [
-    Case("disk-cache", "Second read from the disk cache, page cache dropped, new daemon",
+    Case("disk-cache", "Second read from the disk cache, page cache dropped",
          ["millrace", "rclone", "local file"], disk_cache, "MB/s",
+         note="Millrace reads with a new daemon, rclone with the one that filled the cache: a new one of its "
+              "fetched everything again.",
          targets=[
              Target("0.9 × a local file", over("local file", "MB/s"), 0.9),
              Target("aim: 0.97 × (passthrough)", over("local file", "MB/s"), 0.97),

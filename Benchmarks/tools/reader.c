@@ -7,7 +7,7 @@
 //   reader stride -n COUNT -d BYTES [-b BYTES] SPEC    COUNT reads, BYTES apart; negative: backward from the end
 //   reader files  -t THREADS                           open, read and close each file of standard input's SPECs
 //   reader first                                       as files, one thread, one page each: open to first byte
-// SPEC: path:number:stamp-distance
+// -D reads with O_DIRECT, so that each step is one request to the daemon. SPEC: path:number:stamp-distance
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -28,6 +28,7 @@ struct file {
 static size_t block = 1 << 20;
 static long count = 0, distance = 0, threads = 1;
 static uint64_t limit = UINT64_MAX;
+static int direct = 0;
 static struct file *files;
 static long file_count;
 static atomic_long next_step, wrong, bytes_read;
@@ -73,7 +74,7 @@ static size_t read_at(const struct file *f, int fd, char *buffer, size_t size, u
 }
 
 static int open_file(const struct file *f) {
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | direct);
     if (fd < 0) fail("open", f->path);
     return fd;
 }
@@ -162,8 +163,9 @@ int main(int argc, char **argv) {
     if (argc < 2) return fprintf(stderr, "reader: see the head of reader.c\n"), 2;
     mode = argv[1];
     argc--, argv++;
-    for (int c; (c = getopt(argc, argv, "b:l:t:n:d:")) != -1;) {
-        if (c == 'b') block = strtoull(optarg, 0, 10);
+    for (int c; (c = getopt(argc, argv, "Db:l:t:n:d:")) != -1;) {
+        if (c == 'D') direct = O_DIRECT;
+        else if (c == 'b') block = strtoull(optarg, 0, 10);
         else if (c == 'l') limit = strtoull(optarg, 0, 10);
         else if (c == 't') threads = atol(optarg);
         else if (c == 'n') count = atol(optarg);
