@@ -79,6 +79,8 @@ class Bench:
 
     def close(self) -> None:
         for mount in self.mounts:
+            if mount.child.poll() is not None:
+                print(f"{mount.name} ended with status {mount.child.returncode}; its log's end:\n{mount.log_end()}")
             mount.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
 

@@ -46,16 +46,20 @@ class Mount:
         deadline = time.monotonic() + 30
         while True:
             if self.child.poll() is not None or time.monotonic() > deadline:
-                with open(self.log.name) as file:
-                    raise RuntimeError(f"{self.name} did not mount: {file.read()[-1500:]}")
+                raise RuntimeError(f"{self.name} did not mount: {self.log_end()}")
             # A stat could hang in a broken daemon, so the mount table is asked first.
             with open("/proc/self/mounts") as file:
                 if any(line.split()[1] == self.path for line in file) and os.stat(self.path).st_dev != parent:
                     return
             time.sleep(0.002)
 
-    def stop(self) -> int | None:
-        """Unmounts; answers the daemon's exit status, None where it had to be killed."""
+    def log_end(self) -> str:
+        self.log.flush()
+        with open(self.log.name, errors="replace") as file:
+            return file.read()[-3000:]
+
+    def stop(self) -> int:
+        """Unmounts; answers the daemon's exit status, which is negative where it had to be killed."""
         self.child.send_signal(signal.SIGTERM)
         try:
             self.child.wait(20)
