@@ -28,7 +28,7 @@ public final class EngineClient: Sendable {
         try client.call(EngineRequest.close(id: id).frame, timeoutMs: timeoutMs)
     }
 
-    public func sessions(timeoutMs: Int = 5_000) throws(NodeError) -> [SessionStatus] {
+    public func sessions(timeoutMs: Int = 5_000) throws(NodeError) -> [SessionReport] {
         try client.call(EngineRequest.sessions.frame, timeoutMs: timeoutMs).sessions()
     }
 

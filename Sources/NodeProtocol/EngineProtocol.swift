@@ -16,7 +16,7 @@ public struct SessionOpening: Sendable {
 }
 
 /// A session as its engine reports it.
-public struct SessionStatus: Sendable, Equatable {
+public struct SessionReport: Sendable, Equatable {
     public var id: String
     public var spec: SessionSpec
     public var connection: UInt32
@@ -113,7 +113,7 @@ public enum EngineRequest: Sendable {
 }
 
 extension Frame {
-    public static func sessions(_ sessions: [SessionStatus]) -> Frame {
+    public static func sessions(_ sessions: [SessionReport]) -> Frame {
         var fields = Fields()
         for session in sessions {
             var one = Fields()
@@ -126,12 +126,12 @@ extension Frame {
         return Frame(.done, fields)
     }
 
-    func sessions() throws(NodeError) -> [SessionStatus] {
-        var sessions: [SessionStatus] = []
+    func sessions() throws(NodeError) -> [SessionReport] {
+        var sessions: [SessionReport] = []
         for bytes in fields.all(EngineRequest.Tag.session) {
             let one = try Fields(decoding: bytes)
             sessions.append(
-                SessionStatus(
+                SessionReport(
                     id: try one.required(EngineRequest.Tag.id, "a session's id"),
                     spec: try SessionSpec(Fields(decoding: one.bytes(EngineRequest.Tag.spec) ?? [])),
                     connection: UInt32(truncatingIfNeeded: one.number(EngineRequest.Tag.connection) ?? 0),

@@ -168,3 +168,12 @@ final class UnixSocket: Sendable {
         }
     }
 }
+
+/// A listening unix socket at `path`, in place of a file that is there, for a server that is not ours; the caller
+/// closes it and holds whatever keeps a second server away.
+public func listeningSocket(at path: String) throws(NodeError) -> Int32 {
+    let socket = try UnixSocket.listen(at: path, mode: 0o600)
+    let copy = clinux_duplicate(socket.descriptor.raw)
+    guard copy >= 0 else { throw .last("dup") }
+    return copy
+}

@@ -1,0 +1,33 @@
+import CSIProtocol
+import GRPCCore
+import SwiftProtobuf
+
+/// CSI's Identity service.
+struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
+    let driverName: String
+    let version: String
+    /// Whether volumes can be published now. Must not block.
+    let isReady: @Sendable () -> Bool
+
+    func getPluginInfo(
+        request: Csi_V1_GetPluginInfoRequest, context: ServerContext
+    ) async throws -> Csi_V1_GetPluginInfoResponse {
+        var response = Csi_V1_GetPluginInfoResponse()
+        response.name = driverName
+        response.vendorVersion = version
+        return response
+    }
+
+    /// None: volumes are made by the controller, a program of its own.
+    func getPluginCapabilities(
+        request: Csi_V1_GetPluginCapabilitiesRequest, context: ServerContext
+    ) async throws -> Csi_V1_GetPluginCapabilitiesResponse {
+        Csi_V1_GetPluginCapabilitiesResponse()
+    }
+
+    func probe(request: Csi_V1_ProbeRequest, context: ServerContext) async throws -> Csi_V1_ProbeResponse {
+        var response = Csi_V1_ProbeResponse()
+        response.ready = Google_Protobuf_BoolValue(isReady())
+        return response
+    }
+}
