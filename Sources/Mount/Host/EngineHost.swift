@@ -1,0 +1,177 @@
+import Glibc
+import Logging
+import Metrics
+import NodeProtocol
+import S3
+import SystemPackage
+import Threads
+
+/// An engine for sessions that a plugin mounts: takes over what the keeper holds, then serves the plugin's requests.
+public final class EngineHost: FrameHandler {
+    /// Requests under way when an engine drains have this long; the successor's kernel asks again what is left.
+    static let drainTimeoutMs = 2_000
+    public static let version = "0.1.0"
+
+    private let engine: Engine
+    private let stores: HostedStore
+    private let logger: Logger
+    private let sessions: Locked<[String: HostedSession]>
+    private let keeper: KeeperLink?
+    private let drained = Locked(false)
+
+    /// Everything that was kept is served when this returns.
+    ///
+    /// - Parameter keeper: the keeper's socket; nil: nothing outlives this process.
+    public init(_ engine: Engine, keeper: String?, metrics: Registry, logger: Logger) throws {
+        self.engine = engine
+        self.logger = logger
+        stores = HostedStore(transfers: TransferEngine(threads: 2), metrics: metrics, logger: logger)
+        let sessions = Locked<[String: HostedSession]>([:])
+        self.sessions = sessions
+        guard let keeper else {
+            self.keeper = nil
+            return
+        }
+        let link = try KeeperLink(path: keeper, logger: logger) {
+            sessions.withLock { $0.values.map(\.record) }
+        }
+        self.keeper = link
+        for record in try link.inherited() { adopt(record) }
+        link.watch()
+    }
+
+    public var sessionCount: Int { sessions.withLock { $0.count } }
+    /// True once the sessions are left to a successor: the process may exit.
+    public var isDrained: Bool { drained.withLock { $0 } }
+
+    // MARK: Requests
+
+    public func answer(_ request: Frame, from peer: FramePeer) throws(NodeError) -> Frame {
+        switch try EngineRequest(request) {
+        case .ping: return Frame(.done)
+        case .open(let opening): try open(opening)
+        case .update(let id, let scope, let secrets): try update(id, scope, secrets)
+        case .close(let id): close(id)
+        case .sessions:
+            return .sessions(
+                sessions.withLock { Array($0.values) }.map {
+                    SessionReport(
+                        id: $0.record.id, spec: $0.record.spec, connection: $0.record.connection, failure: $0.failure)
+                })
+        case .statistics(let id):
+            let known = try session(id).mounted.status
+            return .statistics(SessionStatistics(bytes: 0, objects: UInt64(known.inodes)))
+        case .drain:
+            guard keeper != nil else { throw .refused(.invalid, "without a keeper nobody would serve the sessions") }
+            drain()
+        }
+        return Frame(.done)
+    }
+
+    public func ended(_ peer: FramePeer) {}
+
+    private func session(_ id: String) throws(NodeError) -> HostedSession {
+        guard let session = sessions.withLock({ $0[id] }) else {
+            throw .refused(.notFound, "no session \(id) is served")
+        }
+        return session
+    }
+
+    private func open(_ opening: SessionOpening) throws(NodeError) {
+        guard !isDrained else { throw .refused(.unavailable, "the engine is being replaced") }
+        guard sessions.withLock({ $0[opening.id] == nil }) else {
+            throw .refused(.exists, "session \(opening.id) is served already")
+        }
+        let source = try stores.source(try SessionCredentials(sealed: opening.secrets), for: opening.spec)
+        try stores.check(opening.spec, source)
+        let credentials = SessionCredentialsSource(source)
+        let memory = try Descriptor.memory("millrace-journal")
+        let mounted: MountedSession
+        do {
+            mounted = try engine.serve(
+                SessionDescription(opening.spec), store: try stores.client(opening.spec, credentials),
+                descriptor: try opening.device.duplicated(), journal: try journal(memory))
+        } catch {
+            throw .refused(.failed, "session \(opening.id) cannot be served: \(error)")
+        }
+        let record = SessionRecord(
+            id: opening.id, spec: opening.spec, connection: opening.connection, initExchange: mounted.initRequest,
+            writtenBy: Self.version, device: opening.device, secrets: opening.secrets, journal: memory)
+        sessions.withLock { $0[opening.id] = HostedSession(record: record, mounted: mounted, credentials: credentials) }
+        keeper?.put(record)
+        logger.info(
+            "serving a session", metadata: ["session": "\(opening.id)", "source": "\(mounted.description.source)"])
+    }
+
+    private func update(_ id: String, _ scope: String, _ secrets: Descriptor) throws(NodeError) {
+        let session = try session(id)
+        session.credentials.replace(
+            try stores.source(try SessionCredentials(sealed: secrets), for: session.record.spec))
+        let record = sessions.withLock { sessions -> SessionRecord? in
+            sessions[id]?.record.secrets = secrets
+            sessions[id]?.record.spec.scope = scope
+            return sessions[id]?.record
+        }
+        if let record { keeper?.put(record) }
+        logger.info("a session has new credentials", metadata: ["session": "\(id)"])
+    }
+
+    private func close(_ id: String) {
+        let session = sessions.withLock { $0.removeValue(forKey: id) }
+        keeper?.remove(id)
+        guard let session else { return }
+        engine.finish(session.mounted)
+        logger.info("closed a session", metadata: ["session": "\(id)"])
+    }
+
+    // MARK: Takeover
+
+    private func journal(_ memory: Descriptor) throws(NodeError) -> SessionJournal {
+        do throws(Errno) {
+            return try SessionJournal(descriptor: FileDescriptor(rawValue: memory.raw), logger: logger)
+        } catch {
+            throw .system(error, "a session's journal")
+        }
+    }
+
+    private func adopt(_ record: SessionRecord) {
+        let began = Instant.now
+        do {
+            let source = try stores.source(try SessionCredentials(sealed: record.secrets), for: record.spec)
+            let credentials = SessionCredentialsSource(source)
+            let (mounted, resent) = try engine.adopt(
+                SessionDescription(record.spec), store: try stores.client(record.spec, credentials),
+                descriptor: try record.device.duplicated(), journal: try journal(record.journal))
+            sessions.withLock {
+                $0[record.id] = HostedSession(record: record, mounted: mounted, credentials: credentials)
+            }
+            logger.info(
+                "took a session over",
+                metadata: [
+                    "session": "\(record.id)", "from": "\(record.writtenBy)",
+                    "ms": "\(Int(Instant.now.ms(since: began)))",
+                    "resent": "\(resent)",
+                ])
+            if !resent { LostRequests.watch(record, mounted, logger) }
+        } catch {
+            logger.error(
+                "a session cannot be taken over; its readers get errors",
+                metadata: ["session": "\(record.id)", "error": "\(error)"])
+            keeper?.remove(record.id)
+        }
+    }
+
+    /// Leaves the sessions to the keeper.
+    public func drain() {
+        guard
+            drained.withLock({ isDrained in
+                defer { isDrained = true }
+                return !isDrained
+            })
+        else { return }
+        let deadline = Instant.now.advanced(byMs: Self.drainTimeoutMs)
+        for session in sessions.withLock({ Array($0.values) }) { engine.detach(session.mounted, deadline: deadline) }
+        keeper?.stop()
+        logger.info("left the sessions to the next engine")
+    }
+}
