@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/openat2.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -165,11 +164,6 @@ int clinux_attach_mount(int mount, int target) {
 }
 
 int clinux_detach_mount(const char *path) { return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW); }
-
-int clinux_spawn_close_from(void *file_actions, int from) {
-    return posix_spawn_file_actions_addclosefrom_np(file_actions, from);
-}
-const short clinux_spawn_flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
 
 const int clinux_open_path = O_PATH;
 const uint64_t clinux_mount_noexec = MOUNT_ATTR_NOEXEC;

@@ -16,6 +16,7 @@ public struct MillraceCommand: ParsableCommand {
         subcommands: [
             MountCommand.self, UnmountCommand.self, StatusCommand.self, ListCommand.self,
             CopyCommand.self,
+            EngineCommand.self, KeeperCommand.self,
         ])
 
     public init() {}

@@ -57,11 +57,6 @@ int clinux_attach_mount(int mount, int target);
 /// Detaches what is mounted at `path`, lazily; a link is not followed.
 int clinux_detach_mount(const char *path);
 
-/// posix_spawn_file_actions_addclosefrom_np(3).
-int clinux_spawn_close_from(void *file_actions, int from);
-/// A session of its own, no blocked signals, default handlers.
-extern const short clinux_spawn_flags;
-
 /// O_PATH.
 extern const int clinux_open_path;
 extern const uint64_t clinux_mount_noexec;

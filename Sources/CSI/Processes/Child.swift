@@ -7,6 +7,10 @@ import NodeProtocol
 struct Child {
     let pid: pid_t
 
+    /// POSIX_SPAWN_SETSID, a macro behind _GNU_SOURCE.
+    private static let ownSession: Int16 = 0x80
+    private static let flags = ownSession | Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)
+
     static func start(_ program: String, _ arguments: [String], logFile: String) throws(Refusal) -> Child {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -14,7 +18,7 @@ struct Child {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, logFile, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
-        clinux_spawn_close_from(&actions, 3)
+        guard clinux_spawn_close_from(&actions, 3) == 0 else { throw .system("start \(program)", ENOMEM) }
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
@@ -25,7 +29,7 @@ struct Child {
         var all = sigset_t()
         sigfillset(&all)
         posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setflags(&attributes, clinux_spawn_flags)
+        posix_spawnattr_setflags(&attributes, Self.flags)
 
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         var environment: [UnsafeMutablePointer<CChar>?] =

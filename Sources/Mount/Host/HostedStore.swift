@@ -1,3 +1,4 @@
+import Curl
 import Glibc
 import Logging
 import Metrics
@@ -23,8 +24,10 @@ struct HostedStore {
                     accessKeyID: id, secretAccessKey: S3.Secret(secret.exposed),
                     sessionToken: token.map { S3.Secret($0.exposed) }),
                 origin: "the volume's secret")
-        case .webIdentity:
-            throw .refused(.unsupported, "web identity tokens are not supported yet; give the volume a secret")
+        case .webIdentity(let role, let token):
+            return WebIdentityCredentials(
+                roleARN: role, token: token, stsEndpoint: spec.stsEndpoint, region: region(spec),
+                connection: connection(spec), engine: transfers)
         }
     }
 
@@ -60,7 +63,7 @@ struct HostedStore {
     private func configuration(
         _ spec: SessionSpec, _ credentials: any CredentialsSource
     ) throws(NodeError) -> S3Configuration {
-        let region = spec.region ?? "us-east-1"
+        let region = region(spec)
         let addressing = spec.pathStyle.map { $0 ? Endpoint.Addressing.path : .virtualHost }
         let endpoint: Endpoint
         do throws(EndpointError) {
@@ -77,5 +80,13 @@ struct HostedStore {
         configuration.requesterPays = spec.requesterPays
         configuration.connection.caPEM = spec.caBundlePEM.map { Array($0.utf8) }
         return configuration
+    }
+
+    private func region(_ spec: SessionSpec) -> String { spec.region ?? "us-east-1" }
+
+    private func connection(_ spec: SessionSpec) -> ConnectionOptions {
+        var connection = ConnectionOptions()
+        connection.caPEM = spec.caBundlePEM.map { Array($0.utf8) }
+        return connection
     }
 }

@@ -18,8 +18,14 @@ final class SessionCredentialsSource: CredentialsSource {
 
     func replace(_ next: any CredentialsSource) {
         state.withLock {
-            $0.current = next
-            $0.generation += 1
+            if let current = $0.current as? WebIdentityCredentials, let next = next as? WebIdentityCredentials,
+                current.roleARN == next.roleARN
+            {
+                current.renew(from: next)
+            } else {
+                $0.current = next
+                $0.generation += 1
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 """Publish, republish, stats and unpublish, as a kubelet or another orchestrator calls them."""
 
+import contextlib
 import errno
 import os
 
@@ -239,7 +240,12 @@ def test_an_unmount_while_files_are_open(plugin, server):
     file = within(20, open, target / "file-001", "rb")
     plugin.unpublish("pv-busy", target)
     assert not target.exists() and not plugin.mounts()
-    within(20, file.close)
+    # Whoever still has it open gets an error, at once.
+    with pytest.raises(OSError) as caught:
+        within(20, os.pread, file.fileno(), 10, 0)
+    assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    with contextlib.suppress(OSError):
+        within(20, file.close)
 
 
 # Credentials
