@@ -163,7 +163,9 @@ int clinux_attach_mount(int mount, int target) {
     return move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-int clinux_detach_mount(const char *path) { return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW); }
+int clinux_detach_mount(const char *path, int force) {
+    return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW | (force ? MNT_FORCE : 0));
+}
 
 const int clinux_open_path = O_PATH;
 const uint64_t clinux_mount_noexec = MOUNT_ATTR_NOEXEC;

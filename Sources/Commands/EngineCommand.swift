@@ -82,6 +82,7 @@ struct EngineCommand: ParsableCommand {
         host.drain()
         server.stop()
         metricsServer?.stop()
+        engine.stop()
     }
 
     /// A session has a few descriptors, a cached file one, a connection one.

@@ -54,8 +54,9 @@ int clinux_mount_fuse(int fuse, const char *source, const char *subtype);
 int clinux_clone_mount(int mount, uint64_t attributes);
 /// Attaches a mount from one of the two above at the directory `target`.
 int clinux_attach_mount(int mount, int target);
-/// Detaches what is mounted at `path`, lazily; a link is not followed.
-int clinux_detach_mount(const char *path);
+/// Detaches what is mounted at `path`, lazily; a link is not followed. `force` ends a FUSE connection with it: every
+/// request of it fails.
+int clinux_detach_mount(const char *path, int force);
 
 /// O_PATH.
 extern const int clinux_open_path;

@@ -102,11 +102,12 @@ struct Place {
         guard clinux_attach_mount(mount.raw, target.raw) == 0 else { throw .system("mount on \(path)", errno) }
     }
 
-    /// Takes off every mount here, lazily: who has files open in them keeps those.
-    func detachAll() throws(Refusal) {
+    /// Takes off every mount here, lazily: who has files open in them keeps those, unless `aborts` ends them.
+    func detachAll(aborts: Bool = false) throws(Refusal) {
         for _ in 0..<Self.maxStacked {
             guard case .mount = try state() else { return }
-            guard clinux_detach_mount("/proc/self/fd/\(parent.raw)/\(name)") == 0 || errno == EINVAL else {
+            guard clinux_detach_mount("/proc/self/fd/\(parent.raw)/\(name)", aborts ? 1 : 0) == 0 || errno == EINVAL
+            else {
                 throw .system("unmount \(path)", errno)
             }
         }

@@ -56,9 +56,10 @@ struct SessionMount {
         return found == device
     }
 
-    static func remove(_ id: String, from directory: String) throws(Refusal) {
+    /// `aborts`: also ends the connection, so that a caller that hangs in it comes back with an error.
+    static func remove(_ id: String, from directory: String, aborts: Bool = false) throws(Refusal) {
         let place = try place(id, directory)
-        try place.detachAll()
+        try place.detachAll(aborts: aborts)
         try place.removeDirectory()
     }
 
@@ -69,13 +70,5 @@ struct SessionMount {
         defer { close(file) }
         let text = "\(max(4, bytes / 1024))\n"
         _ = text.withCString { write(file, $0, strlen($0)) }
-    }
-
-    /// Fails every request of a connection that nobody serves any more; a caller hung in it comes back.
-    static func abort(connection: UInt32) {
-        let file = open("/sys/fs/fuse/connections/\(connection)/abort", O_WRONLY | O_CLOEXEC)
-        guard file >= 0 else { return }
-        defer { close(file) }
-        _ = write(file, "1", 1)
     }
 }

@@ -146,8 +146,7 @@ final class SessionManager: Sendable {
             }
             mount.setReadAhead(bytes: content.spec.readAheadBytes ?? Self.defaultReadAheadBytes)
         } catch {
-            SessionMount.abort(connection: mount.device.minor)
-            try? SessionMount.remove(id, from: directory)
+            try? SessionMount.remove(id, from: directory, aborts: true)
             try? engine.callOnce("close", timeoutMs: 2_000) { client, timeoutMs throws(NodeError) in
                 try client.close(id, timeoutMs: timeoutMs)
             }
@@ -163,9 +162,9 @@ final class SessionManager: Sendable {
             id: id, spec: content.spec, device: mount.device, connection: mount.device.minor)
     }
 
-    private func close(_ session: SessionTable.Session) {
+    private func close(_ session: SessionTable.Session, aborts: Bool = false) {
         do throws(Refusal) {
-            try SessionMount.remove(session.id, from: directory)
+            try SessionMount.remove(session.id, from: directory, aborts: aborts)
         } catch {
             logger.error("cannot unmount a session", metadata: ["session": "\(session.id)", "error": "\(error)"])
         }
@@ -248,8 +247,7 @@ final class SessionManager: Sendable {
             logger.error(
                 "a session is lost: its pods see errors until their volumes are published again",
                 metadata: ["session": "\(session.id)", "cause": "\(report?.failure ?? "the engine does not know it")"])
-            SessionMount.abort(connection: session.connection)
-            close(session)
+            close(session, aborts: true)
         }
     }
 
@@ -259,7 +257,7 @@ final class SessionManager: Sendable {
     func recover(_ publications: [Publication], served: [SessionReport], mounts: [MountInfo]) -> Recovery {
         let recovery = Recovery(
             publications: publications, served: served, mounts: mounts, sessionsDirectory: directory)
-        for id in recovery.staleMounts { try? SessionMount.remove(id, from: directory) }
+        for id in recovery.staleMounts { try? SessionMount.remove(id, from: directory, aborts: true) }
         for id in recovery.unmounted {
             try? engine.call("close", timeoutMs: 10_000) { client, timeoutMs throws(NodeError) in
                 try client.close(id, timeoutMs: timeoutMs)
