@@ -64,6 +64,12 @@ public struct ResponseHead: Sendable {
         }
     }
 
+    /// An archived object can be read while a restored copy is there: `ongoing-request="false"`.
+    public var isReadable: Bool {
+        guard let storageClass, StorageClass.isArchive(storageClass.utf8) else { return true }
+        return restore?.contains("ongoing-request=\"false\"") ?? false
+    }
+
     private static func text(_ value: UnsafeRawBufferPointer) -> String {
         String(decoding: value.prefix(1024), as: UTF8.self)
     }

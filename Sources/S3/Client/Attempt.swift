@@ -36,6 +36,7 @@ final class Attempt: TransferDelegate {
         head.add(line)
         guard head.isComplete, !wasComplete, !isAbandoned else { return }
         lastByte = .now
+        operation.sawHead(head)
         let metrics = operation.client.metrics
         metrics.firstByte(operation.name).observe(lastByte.ms(since: started) / 1000)
         metrics.answered(operation.name, status: head.status)

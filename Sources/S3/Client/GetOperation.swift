@@ -13,8 +13,7 @@ final class GetOperation: Operation, @unchecked Sendable {
 
     // Of the accepted attempt.
     private var position: UInt64 = 0
-    /// Where the answer says its bytes end; nil: it does not say.
-    private var answerEnd: UInt64?
+    private var answersRange = false
 
     /// A server that ignores Range sends everything; so much is skipped before the first byte that is wanted.
     private static let maxSkippedBytes: UInt64 = 256 << 20
@@ -53,10 +52,12 @@ final class GetOperation: Operation, @unchecked Sendable {
             if answered != etag { return .changed }
         }
         let total: UInt64?
+        // rclone says 200 and yet answers the range, with its Content-Range.
+        answersRange = head.status == 206 || head.contentRange != nil || head.hasBadRange
         switch head.status {
-        case 206:
+        case 200 where answersRange, 206:
             guard let range = head.contentRange else {
-                return .badAnswer("a 206 answer with \(head.hasBadRange ? "a malformed" : "no") Content-Range")
+                return .badAnswer("an answer with \(head.hasBadRange ? "a malformed" : "no") Content-Range")
             }
             // Fewer bytes than asked for are all right: the rest is asked for again.
             guard range.range.lowerBound == offset, range.range.upperBound <= request.range.upperBound else {
@@ -66,13 +67,11 @@ final class GetOperation: Operation, @unchecked Sendable {
                 return .badAnswer("\(length) bytes for a Content-Range of \(range.range.count)")
             }
             position = offset
-            answerEnd = range.range.upperBound
             total = range.total
         case 200:
             total = head.contentLength
             if offset > Self.maxSkippedBytes { return .badAnswer("the whole object, as the server ignores Range") }
             position = 0
-            answerEnd = total
         default: return .badAnswer("status \(head.status) for a GET")
         }
         if let total {
@@ -106,7 +105,7 @@ final class GetOperation: Operation, @unchecked Sendable {
         }
         // The rest of a whole object is not wanted, so the transfer is ended; the rest of a range is an error.
         if bytes.count > wanted {
-            if attempt.head.status == 206 { attempt.failure = .badAnswer("more bytes than the Content-Range says") }
+            if answersRange { attempt.failure = .badAnswer("more bytes than the Content-Range says") }
             return false
         }
         return true
@@ -134,6 +133,6 @@ extension ObjectMetadata {
     init(_ head: ResponseHead, size: UInt64) {
         self.init(
             size: size, etag: head.etag ?? "", modified: head.modified ?? 0, versionID: head.versionID,
-            storageClass: head.storageClass, contentType: head.contentType)
+            storageClass: head.storageClass, contentType: head.contentType, isReadable: head.isReadable)
     }
 }

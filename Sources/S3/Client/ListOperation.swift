@@ -15,7 +15,7 @@ final class ListOperation: Operation, @unchecked Sendable {
     }
 
     override func makeRequest() -> OutgoingRequest {
-        OutgoingRequest(key: nil, query: Self.query(request))
+        OutgoingRequest(key: nil, query: Self.query(request), wantsRestoreStatus: true)
     }
 
     /// Percent-encoded, sorted by name as signatures want it.

@@ -36,6 +36,8 @@ class Operation: @unchecked Sendable {
 
     /// The request as the next attempt sends it.
     func makeRequest() -> OutgoingRequest { fatalError("a subclass says what is sent") }
+    /// The head of any answer.
+    func sawHead(_ head: ResponseHead) {}
     /// Looks at the head of a 2xx answer; nil: its body is welcome.
     func check(_ attempt: Attempt) -> AttemptFailure? { nil }
     /// The next bytes of an accepted body; false ends the attempt.

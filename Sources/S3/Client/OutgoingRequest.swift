@@ -10,6 +10,8 @@ struct OutgoingRequest {
     var query = ""
     /// Unsigned, as a proxy may change them.
     var headers: [(name: String, value: String)] = []
+    /// Asks for each object's restored copy; only AWS knows this header, and others may refuse it.
+    var wantsRestoreStatus = false
 
     /// Sets up a handle: URL, signature, connection.
     func apply(to easy: Easy, _ client: S3Client, _ credentials: Credentials?) {
@@ -23,22 +25,23 @@ struct OutgoingRequest {
         for (name, value) in headers { easy.addHeader("\(name): \(value)") }
         easy.addHeader("Host: \(host)")
         easy.addHeader("User-Agent: millrace")
-        if configuration.requesterPays { easy.addHeader("x-amz-request-payer: requester") }
+        var amazon: [(name: String, value: String)] = []
+        if wantsRestoreStatus && endpoint.isAWS { amazon.append(("x-amz-optional-object-attributes", "RestoreStatus")) }
+        if configuration.requesterPays { amazon.append(("x-amz-request-payer", "requester")) }
+        for (name, value) in amazon { easy.addHeader("\(name): \(value)") }
         guard let credentials else { return }
 
         let time = client.serverTime
-        var signed = [
-            ("host", host), ("x-amz-content-sha256", Digest.emptyHex), ("x-amz-date", AmzDate(time).text),
+        var own = [
+            (name: "x-amz-content-sha256", value: Digest.emptyHex), (name: "x-amz-date", value: AmzDate(time).text),
         ]
-        if configuration.requesterPays { signed.append(("x-amz-request-payer", "requester")) }
-        if let token = credentials.sessionToken { signed.append(("x-amz-security-token", token.reveal())) }
+        if let token = credentials.sessionToken { own.append(("x-amz-security-token", token.reveal())) }
+        for (name, value) in own { easy.addHeader("\(name): \(value)") }
+        // "host" comes before every "x-amz-".
+        let signed = [(name: "host", value: host)] + (own + amazon).sorted { $0.name < $1.name }
         let authorization = client.signer.authorization(
-            Signer.Request(
-                method: method, path: path, query: query, headers: signed, payloadHash: Digest.emptyHex),
+            Signer.Request(method: method, path: path, query: query, headers: signed, payloadHash: Digest.emptyHex),
             credentials, region: endpoint.region, time: time)
-        for (name, value) in signed where name.hasPrefix("x-amz-") && name != "x-amz-request-payer" {
-            easy.addHeader("\(name): \(value)")
-        }
         easy.addHeader("Authorization: \(authorization)")
     }
 }

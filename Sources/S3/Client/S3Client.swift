@@ -52,6 +52,13 @@ public final class S3Client: ObjectStore {
         ListOperation(request, self, pickLane(), completion).submit()
     }
 
+    /// Asks for the bucket itself, for a diagnosis. `.failure` only where there is no answer within `timeoutMs`.
+    public func checkBucket(
+        timeoutMs: Int = 10_000, _ completion: @escaping @Sendable (Result<BucketCheck, S3Error>) -> Void
+    ) {
+        BucketOperation(timeoutMs, self, pickLane(), completion).submit()
+    }
+
     // MARK: What operations share
 
     var currentEndpoint: Endpoint { endpoint.withLock { $0 } }

@@ -1,4 +1,5 @@
 import Metrics
+import Threads
 
 /// What a request asks of S3.
 enum OperationName: String, CaseIterable {
@@ -18,6 +19,9 @@ final class S3Metrics: Sendable {
     let hedgesWon: Counter
     let resumed: Counter
     private let retries: [Counter]
+    private let codes = Locked<Set<String>>([])
+    /// A server can't make metrics grow without end by making up codes.
+    private static let maxCodes = 64
 
     init(_ registry: Registry) {
         self.registry = registry
@@ -56,9 +60,15 @@ final class S3Metrics: Sendable {
 
     /// Rare, so the counter is looked up.
     func failed(_ operation: OperationName, code: String) {
+        let isKnown = codes.withLock { codes in
+            if codes.contains(code) { return true }
+            guard codes.count < Self.maxCodes, code.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return false }
+            codes.insert(code)
+            return true
+        }
         registry.counter(
             "millrace_s3_errors_total", "Attempts that failed, by S3's code or the kind of failure.",
-            ["operation": operation.rawValue, "code": code]
+            ["operation": operation.rawValue, "code": isKnown ? code : "other"]
         ).add()
     }
 

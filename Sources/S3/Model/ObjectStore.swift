@@ -70,10 +70,12 @@ public struct ObjectMetadata: Sendable, Equatable {
     public var versionID: String?
     public var storageClass: String?
     public var contentType: String?
+    /// False for Glacier's classes unless a restored copy is there.
+    public var isReadable: Bool
 
     public init(
         size: UInt64, etag: String, modified: Int64 = 0, versionID: String? = nil, storageClass: String? = nil,
-        contentType: String? = nil
+        contentType: String? = nil, isReadable: Bool = true
     ) {
         self.size = size
         self.etag = etag
@@ -81,6 +83,7 @@ public struct ObjectMetadata: Sendable, Equatable {
         self.versionID = versionID
         self.storageClass = storageClass
         self.contentType = contentType
+        self.isReadable = isReadable
     }
 }
 

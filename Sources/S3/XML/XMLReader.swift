@@ -108,7 +108,7 @@ struct XMLName {
         var start = name
         var at = name
         while at.pointee != 0 {
-            if at.pointee == CChar(0x3A) { start = at + 1 }
+            if at.pointee == CChar(0x3A), at[1] != 0 { start = at + 1 }
             at += 1
         }
         self.name = start

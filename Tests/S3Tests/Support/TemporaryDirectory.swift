@@ -11,21 +11,29 @@ final class TemporaryDirectory: Sendable {
     }
 
     @discardableResult
-    func write(_ name: String, _ text: String) -> String {
-        let file = fopen("\(path)/\(name)", "w")!
+    func write(_ name: String, _ text: String) -> String { Self.write("\(path)/\(name)", text) }
+
+    static func write(_ path: String, _ text: String) -> String {
+        let file = fopen(path, "w")!
         fputs(text, file)
         fclose(file)
-        return "\(path)/\(name)"
+        return path
     }
 
-    deinit {
-        guard let directory = opendir(path) else { return }
-        while let entry = readdir(directory) {
-            _ = withUnsafeBytes(of: entry.pointee.d_name) { name in
-                unlink("\(path)/\(String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))")
+    deinit { Self.remove(path) }
+
+    private static func remove(_ path: String) {
+        if let directory = opendir(path) {
+            while let entry = readdir(directory) {
+                let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                }
+                if name != "." && name != ".." { remove("\(path)/\(name)") }
             }
+            closedir(directory)
+            rmdir(path)
+        } else {
+            unlink(path)
         }
-        closedir(directory)
-        rmdir(path)
     }
 }
