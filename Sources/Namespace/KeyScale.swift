@@ -63,7 +63,7 @@ struct KeyScale {
         return out.sorted()
     }
 
-    /// Where `key` lies, from 0 to `length`; never falls from one key to a later one.
+    /// Where `key` lies, from 0 to `length`; never falls from one key to a later one, but for rounding.
     func place(_ key: Bytes) -> Double {
         let landmark = landmarkIndex(key)
         let start = Double(landmark + 1)

@@ -94,9 +94,9 @@ extension Namespace {
                 detector.ban(listing.directory, now: now)
                 return end(listing, failure: nil) + request(directory, position, since: since, waiter)
             }
+            listing.waiting.append(waiting)
             listing.planner.want(relative)
             grow(listing, isStalled: true)
-            listing.waiting.append(waiting)
             return pump(listing, now)
         }
         let listing = crawl(directory, position, since, now) ?? list(directory, position, since, now)
@@ -122,7 +122,7 @@ extension Namespace {
         guard position.isEmpty else { return nil }
         var top = directory
         while top.inode != rootInode, let parent = table.directories[top.parent],
-            detector.listed(top.inode, in: parent.inode, now: now)
+            detector.listed(top.inode, in: parent.inode, now: now), isWalked(parent, upTo: top)
         {
             top = parent
         }
@@ -139,6 +139,22 @@ extension Namespace {
         Listing(
             directory, isFlat: isFlat, planner: planner, started: now, stamp: stamp(now),
             stampMs: max(policy.ttlMs == .max ? 0 : policy.ttlMs / 8, 100), emittedBefore: emitted)
+    }
+
+    /// Whether those who listed children of a directory listed what is below them too. Who doesn't (`ls */`) has no use
+    /// for a flat listing.
+    private func isWalked(_ parent: Directory, upTo last: Directory) -> Bool {
+        for block in parent.blocks {
+            for i in 0..<block.count where block.entries[i].isDirectory {
+                guard let child = table.directories[block.inode(i)], child !== last else { continue }
+                for block in child.blocks {
+                    for i in 0..<block.count where block.entries[i].isDirectory && !block.entries[i].isGone {
+                        return table.directories[block.inode(i)] != nil
+                    }
+                }
+            }
+        }
+        return true
     }
 
     /// The subdirectories from `position` on, and how many pages all that is in them may be.
@@ -165,9 +181,9 @@ extension Namespace {
         return (step == 1 ? all : stride(from: 0, to: all.count, by: step).map { all[$0] }, pages)
     }
 
-    /// A crawl that lists far more than anybody reads: who lists many directories may not want what is below them.
+    /// A crawl that lists far more than anybody reads.
     private func isWasted(_ listing: Listing) -> Bool {
-        listing.listed > 24_000 && (emitted - listing.emittedBefore) * 16 < listing.listed
+        listing.listed > 100_000 && (emitted - listing.emittedBefore) * 64 < listing.listed
     }
 
     private func grow(_ listing: Listing, isStalled: Bool) {
@@ -176,8 +192,16 @@ extension Namespace {
         if isStalled { wanted = max(wanted, listing.allowance * 2) }
         // Pages that nobody reads yet may not push each other out of memory.
         let limit = read + table.maxBytes / 4 / 100_000
-        listing.allowance = max(
-            listing.allowance, min(wanted, limit), listing.waiting.isEmpty ? 0 : listing.planner.sent + 1)
+        listing.allowance = max(listing.allowance, min(wanted, limit))
+        // Whoever waits is served all the same.
+        if let first = listing.waiting.first, !listing.planner.isWaiting, listing.allowance <= listing.planner.sent {
+            listing.allowance = listing.planner.sent + 1
+            if let directory = table.directories[first.directory],
+                let position = listing.relative(first.position, in: directory)
+            {
+                listing.planner.want(position)
+            }
+        }
     }
 
     /// Listings that nobody went on with.

@@ -121,7 +121,7 @@ extension Table {
                         next += 1
                     }
                 } else {
-                    let isListed = compare(lower, raw) <= 0 && (upper == nil || compare(upper!, raw) > 0)
+                    let isListed = tells(lower, upper, raw)
                     for old in i..<end where block.entries[old].isKnown || !(isListed || block.entries[old].isGone) {
                         merge.append(block, old, isGone: isListed)
                     }
@@ -134,6 +134,15 @@ extension Table {
             next += 1
         }
         replace(directory, blocks)
+    }
+
+    /// Whether a request for [lower, upper) would have told of an entry: of a directory, all that may be in it counts.
+    private func tells(_ lower: [UInt8], _ upper: [UInt8]?, _ raw: Bytes) -> Bool {
+        guard compare(lower, raw) <= 0 else { return false }
+        guard let upper else { return true }
+        return upper.withUnsafeBytes { upper in
+            compare(upper, raw) > 0 && !(raw.last == slash && upper.starts(with: raw))
+        }
     }
 
     /// Drops the entries of a block that the kernel doesn't know.

@@ -35,12 +35,19 @@ struct PageReader {
     /// A page of all that is below a directory, listed flat: it tells all of [lower, upper), which is relative to it.
     mutating func readFlat(_ page: Page, below root: Directory, lower: [UInt8], upper: [UInt8]?) {
         page.source.bytes.withUnsafeBytes { bytes in
-            var open = [OpenDirectory(directory: root)]
+            // The page before may have ended with the last file of a directory: that it ends there is told by this one.
+            var open = ([root] + table.known(along: lower, from: root)).map { OpenDirectory(directory: $0) }
+            open[0].isEntered = true
             for item in page.items {
                 let key = bytes.slice(item.key)
                 // Whatever the key isn't in has been seen to its end.
                 while open.count > 1, !open[open.count - 1].directory.path.withUnsafeBytes({ key.starts(with: $0) }) {
                     close(open.removeLast(), root, lower, upper: nil, isPast: true)
+                }
+                for i in open.indices where !open[i].isEntered {
+                    open[i].isEntered = true
+                    let raw = key.slice(open[i - 1].directory.path.count..<open[i].directory.path.count)
+                    open[i - 1].entries.append(ListedEntry(raw: raw))
                 }
                 descend(page, item, key, bytes, &open)
             }
@@ -51,6 +58,8 @@ struct PageReader {
     private struct OpenDirectory {
         let directory: Directory
         var entries: [ListedEntry] = []
+        /// A key in it was seen, so that it is an entry of the one above.
+        var isEntered = false
     }
 
     private mutating func descend(
@@ -62,7 +71,7 @@ struct PageReader {
             guard isShown(raw, key) else { return }
             open[open.count - 1].entries.append(ListedEntry(raw: raw))
             guard let child = table.child(raw, of: open[open.count - 1].directory) else { return }
-            open.append(OpenDirectory(directory: child))
+            open.append(OpenDirectory(directory: child, isEntered: true))
             start = end + 1
         }
         guard start < key.count else { return }
@@ -79,7 +88,7 @@ struct PageReader {
         // Nil: to the end of the listing, and so of the directory; or the last key lies in it.
         var to: [UInt8]?
         if !isPast, let upper, upper.starts(with: below) { to = Array(upper[below.count...]) }
-        add(open.entries, to: directory, lower: from, upper: to, isEmpty: false)
+        add(open.entries, to: directory, lower: from, upper: to, isEmpty: open.entries.isEmpty)
     }
 
     private mutating func add(

@@ -50,6 +50,24 @@ final class Table {
         return add(Directory(inode: inode, parent: parent.inode, path: path))
     }
 
+    /// The directories on the way to `position`, as far as something in them is known.
+    func known(along position: [UInt8], from root: Directory) -> [Directory] {
+        position.withUnsafeBytes { position in
+            var out: [Directory] = []
+            var directory = root
+            var start = 0
+            while let end = position[start...].firstIndex(of: slash) {
+                let raw = position.slice(start..<end + 1)
+                let inode = EntryHash.inode(directory: EntryHash.name(directory.inode, raw))
+                guard directories[inode] != nil, let next = child(raw, of: directory) else { break }
+                out.append(next)
+                directory = next
+                start = end + 1
+            }
+            return out
+        }
+    }
+
     /// The directory of an open stream again, where it was dropped meanwhile.
     func directory(_ inode: InodeNumber, parent: InodeNumber, path: [UInt8]) -> Directory {
         directories[inode] ?? add(Directory(inode: inode, parent: parent, path: path))

@@ -21,6 +21,8 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
     private var now = 0
     private(set) var lists: [ListRequest] = []
     private(set) var heads: [ObjectKey] = []
+    /// LISTs by when they were sent, in virtual milliseconds.
+    private(set) var sentAt: [Int: Int] = [:]
     /// Answers in the place of the keys': by the number of the LIST, from 1.
     var answer: (@Sendable (Int, ListRequest) -> Result<ListPage, S3Error>?)?
     var headAnswer: (@Sendable (ObjectKey) -> Result<ObjectMetadata, S3Error>?)?
@@ -103,6 +105,7 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
     func list(_ request: ListRequest, _ completion: @escaping @Sendable (Result<ListPage, S3Error>) -> Void) {
         lock.withLock {
             lists.append(request)
+            sentAt[now, default: 0] += 1
             let number = lists.count
             later { [self] in completion(lock.withLock { answer?(number, request) ?? .success(page(request)) }) }
         }
