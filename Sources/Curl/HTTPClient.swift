@@ -33,7 +33,7 @@ public final class HTTPClient: Sendable {
         _ completion: @escaping @Sendable (Result<HTTPResponse, HTTPError>) -> Void
     ) -> HTTPTask {
         let exchange = HTTPExchange(request, thread, onHead, onBody, completion)
-        thread.perform { exchange.start() }
+        if !thread.perform({ exchange.start() }) { completion(.failure(.cancelled)) }
         return HTTPTask(exchange: exchange, thread: thread)
     }
 }

@@ -27,6 +27,7 @@ public final class TransferThread: @unchecked Sendable {
     private var curlDeadline: Instant?
     private var running: [UnsafeMutableRawPointer: Easy] = [:]
     private var spare: [Easy] = []
+    private var works: [ObjectIdentifier: any TransferWork] = [:]
 
     private static let globalInit: Void = { curl_global_init(Int(CURL_GLOBAL_ALL)) }()
 
@@ -69,19 +70,21 @@ public final class TransferThread: @unchecked Sendable {
 
     // MARK: From any thread
 
-    /// Runs the action on the thread, soon; after `stop` it is dropped.
-    public func perform(_ action: @escaping @Sendable () -> Void) {
-        let wake = inbox.withLock { inbox in
-            if inbox.isClosed { return false }
+    /// Runs the action on the thread, soon. False: the thread has stopped, and the action is dropped.
+    @discardableResult
+    public func perform(_ action: @escaping @Sendable () -> Void) -> Bool {
+        let (isOpen, isFirst) = inbox.withLock { inbox in
+            if inbox.isClosed { return (false, false) }
             inbox.actions.append(action)
-            return inbox.actions.count == 1
+            return (true, inbox.actions.count == 1)
         }
-        if wake && !isCurrent { signal() }
+        if isFirst && !isCurrent { signal() }
+        return isOpen
     }
 
     public var isCurrent: Bool { UInt(pthread_self()) == identity.load(ordering: .relaxed) }
 
-    /// Ends all transfers (delegates hear CURLE_ABORTED_BY_CALLBACK) and the thread; waits for it unless called on it.
+    /// Ends all work and transfers (delegates hear CURLE_ABORTED_BY_CALLBACK) and the thread; waits for it unless called on it.
     public func stop() {
         stopping.store(true, ordering: .releasing)
         signal()
@@ -130,6 +133,10 @@ public final class TransferThread: @unchecked Sendable {
 
     public var runningCount: Int { running.count }
 
+    /// Keeps a piece of work, which may wait for more than one transfer, until `finished`, and ends it at `stop`.
+    public func began(_ work: any TransferWork) { works[ObjectIdentifier(work)] = work }
+    public func finished(_ work: any TransferWork) { works[ObjectIdentifier(work)] = nil }
+
     // MARK: The loop
 
     private func loop() {
@@ -150,15 +157,16 @@ public final class TransferThread: @unchecked Sendable {
     }
 
     private func endAll() {
-        while let easy = running.values.first {
-            finish(easy, CURLE_ABORTED_BY_CALLBACK)
-        }
         let left = inbox.withLock { inbox in
             inbox.isClosed = true
             defer { inbox.actions = [] }
             return inbox.actions
         }
         for action in left { action() }
+        while let work = works.values.first {
+            works[ObjectIdentifier(work)] = nil
+            work.threadStops()
+        }
         while let easy = running.values.first { finish(easy, CURLE_ABORTED_BY_CALLBACK) }
         timers = TimerHeap()
         spare = []
@@ -250,4 +258,10 @@ public final class TransferThread: @unchecked Sendable {
         }
         if !known { curl_multi_assign(multi, socket, UnsafeMutableRawPointer(bitPattern: 1)) }
     }
+}
+
+/// Work on a thread that has to hear when the thread stops.
+public protocol TransferWork: AnyObject {
+    /// On the thread; no timer and no action runs any more afterwards.
+    func threadStops()
 }

@@ -5,7 +5,7 @@ import Threads
 /// A request of the client from call to completion: its place in the queue, its attempts, its retries and its deadline.
 /// Subclasses say what is sent and what an answer means. Confined to its lane's thread but for `submit`, `cancel` and
 /// `raise`.
-class Operation: @unchecked Sendable {
+class Operation: TransferWork, @unchecked Sendable {
     let name: OperationName
     let client: S3Client
     let lane: Lane
@@ -54,12 +54,20 @@ class Operation: @unchecked Sendable {
     func submit() {
         lane.began()
         let deadline = Instant.now.advanced(byMs: timeoutMs)
-        lane.thread.perform { [self] in
+        let isAccepted = lane.thread.perform { [self] in
             if isOver { return }
+            lane.thread.began(self)
             self.deadline = lane.thread.at(deadline) { [self] in end(.failure(deadlineError)) }
             lane.enqueue(self)
         }
+        if !isAccepted {
+            isOver = true
+            lane.ended()
+            ended(.cancelled)
+        }
     }
+
+    func threadStops() { end(.failure(.cancelled)) }
 
     func cancel() {
         lane.thread.perform { [self] in end(.failure(.cancelled)) }
@@ -257,6 +265,7 @@ class Operation: @unchecked Sendable {
         if let deadline { lane.thread.cancel(deadline) }
         if let pause { lane.thread.cancel(pause) }
         lane.dequeue(self)
+        lane.thread.finished(self)
         lane.ended()
         releasePlace()
         if case .failure(let error) = result { ended(error) } else { ended(nil) }

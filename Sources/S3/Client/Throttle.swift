@@ -50,6 +50,8 @@ struct RetryBudget {
     static let perSecond = 20.0
     static let perSuccess = 0.2
     static let capacity = 200.0
+    /// No retry waits longer than 5 s for its token, so that all go on soon after a storm.
+    static let maxDebt = 100.0
 
     private var tokens = Self.capacity
     private var last: Instant
@@ -62,7 +64,7 @@ struct RetryBudget {
     mutating func take(now: Instant) -> Int {
         tokens = min(Self.capacity, tokens + now.ms(since: last) / 1000 * Self.perSecond)
         last = max(last, now)
-        tokens -= 1
+        tokens = max(tokens - 1, -Self.maxDebt)
         return tokens >= 0 ? 0 : Int((-tokens / Self.perSecond * 1000).rounded(.up))
     }
 }

@@ -10,7 +10,7 @@ public final class TransferEngine: Sendable {
         self.threads = (0..<max(1, threads)).map { TransferThread("s3-\($0)") }
     }
 
-    /// Ends all requests with `.cancelled`. No client of this engine may be used afterwards.
+    /// Ends all requests with `.cancelled`, and those that come later too.
     public func stop() {
         for thread in threads { thread.stop() }
     }

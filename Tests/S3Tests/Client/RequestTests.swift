@@ -101,6 +101,19 @@ import Threads
         #expect(order.withLock { $0 } == ["first", "demand", "raised", "ahead", "warm"])
     }
 
+    @Test func stoppingTheEngineEndsEveryRequest() throws {
+        let fixture = try Fixture { $0.maxConnections = 4 }
+        _ = fixture.put("k", size: 100)
+        fixture.server.inject(ServerFault(on: .get, count: 2) { $0.isSilent = true })
+        fixture.server.inject(.status(503, "SlowDown", on: .get, count: -1))
+        let collectors = (0..<100).map { _ in Collector(from: 0) }
+        for collector in collectors { fixture.client.get(GetRequest(key: ObjectKey("k"), range: 0..<100), collector) }
+        fixture.engine.stop()
+        for collector in collectors { #expect(try collector.promise.value().error == .cancelled) }
+        #expect(try fixture.get("k", 0..<1).error == .cancelled)
+        #expect(try fixture.head("k") == .failure(.cancelled))
+    }
+
     @Test func cancellingEndsAWaitingAndARunningRequest() throws {
         let fixture = try Fixture(threads: 1) { $0.maxConnections = 1 }
         _ = fixture.put("k", size: 100)
