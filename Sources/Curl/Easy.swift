@@ -10,7 +10,8 @@ public final class Easy {
     var delegate: (any TransferDelegate)?
     /// Added to a `TransferThread` and not finished yet.
     public internal(set) var isRunning = false
-    /// A handle whose transfer failed may still hold a buffer, and then refuses a buffer size: it isn't used again.
+    /// A handle whose transfer failed or was cut short may still hold a buffer, and then refuses a buffer size: it isn't
+    /// used again.
     var hasFailed = false
 
     /// `curl_global_init` has been called (`TransferThread` does).

@@ -120,6 +120,7 @@ public final class TransferThread: @unchecked Sendable {
     /// Ends a transfer without a word to its delegate; its connection is closed unless the answer was complete.
     public func remove(_ easy: Easy) {
         guard easy.isRunning else { return }
+        easy.hasFailed = true
         forget(easy)
     }
 

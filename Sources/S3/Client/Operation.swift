@@ -162,9 +162,9 @@ class Operation: TransferWork, @unchecked Sendable {
             lane.slowDown(pauseMs: ms)
             resume(afterMs: ms)
         case .refreshCredentials(let error):
-            guard let credentials, client.configuration.credentials.refused(credentials) else {
-                return end(.failure(error))
-            }
+            guard let credentials, isWorthRefreshing(credentials, failure),
+                client.configuration.credentials.refused(credentials)
+            else { return end(.failure(error)) }
             resume(afterMs: 0)
         case .moveToRegion(let region):
             client.moveToRegion(region)
@@ -173,6 +173,14 @@ class Operation: TransferWork, @unchecked Sendable {
             client.correctClock(offset)
             resume(afterMs: 0)
         }
+    }
+
+    /// An answer without a code, to a HEAD, may say anything: only credentials that do expire are suspected.
+    private func isWorthRefreshing(_ credentials: Credentials, _ failure: AttemptFailure) -> Bool {
+        if case .status(let error) = failure, error.code.isEmpty {
+            return credentials.expires != nil || credentials.sessionToken != nil
+        }
+        return true
     }
 
     /// Waits without a place in the lane, then goes to the front of the queue.

@@ -106,14 +106,16 @@ public final class CredentialsFetcher: Sendable {
         request.maxBodyBytes = 64 << 10
         if let token { request.headers.append(("Authorization", token.reveal())) }
         let origin = "the container's credentials endpoint"
-        PatientHTTP(thread).send({ [request] in request }) { result in
-            switch result {
-            case .failure(let error): completion(.failure(.credentials("\(origin): \(error)")))
-            case .success(let response) where response.status != 200:
-                completion(.failure(.credentials("\(origin) answered status \(response.status)")))
-            case .success(let response): completion(CredentialsJSON.parse(response.body, origin: origin))
-            }
-        }
+        PatientHTTP(thread).send(
+            { [request] in request },
+            { result in
+                switch result {
+                case .failure(let error): completion(.failure(.credentials("\(origin): \(error)")))
+                case .success(let response) where response.status != 200:
+                    completion(.failure(.credentials("\(origin) answered status \(response.status)")))
+                case .success(let response): completion(CredentialsJSON.parse(response.body, origin: origin))
+                }
+            })
     }
 }
 

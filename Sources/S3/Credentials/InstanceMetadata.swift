@@ -37,15 +37,17 @@ struct InstanceMetadata {
         request.connection.connectTimeoutMs = Self.timeoutMs
         request.maxBodyBytes = 64 << 10
         let what = "no credentials in the environment or a profile, and the instance's metadata at \(endpoint)"
-        http.send({ [request] in request }) { result in
-            switch result {
-            case .failure(let error): completion(.failure(.credentials("\(what) can't be had: \(error)")))
-            case .success(let response) where response.status == 200: next(response.body)
-            case .success(let response) where response.status == 404 && path == Self.path:
-                completion(.failure(.credentials("\(what) knows no role of this instance")))
-            case .success(let response):
-                completion(.failure(.credentials("\(what) answered status \(response.status)")))
-            }
-        }
+        http.send(
+            { [request] in request },
+            { result in
+                switch result {
+                case .failure(let error): completion(.failure(.credentials("\(what) can't be had: \(error)")))
+                case .success(let response) where response.status == 200: next(response.body)
+                case .success(let response) where response.status == 404 && path == Self.path:
+                    completion(.failure(.credentials("\(what) knows no role of this instance")))
+                case .success(let response):
+                    completion(.failure(.credentials("\(what) answered status \(response.status)")))
+                }
+            })
     }
 }

@@ -55,12 +55,14 @@ public final class STSClient: Sendable {
         } catch { return completion(.failure(.credentials("the STS endpoint: \(error)"))) }
         let body = Array(form.utf8)
         let origin = "STS at \(parts.host)"
-        http.send({ [self] in request(parts, body, credentials) }) { result in
-            switch result {
-            case .failure(let error): completion(.failure(.credentials("\(origin): \(error)")))
-            case .success(let response): completion(Self.parse(response, origin))
-            }
-        }
+        http.send(
+            { [self] in request(parts, body, credentials) },
+            { result in
+                switch result {
+                case .failure(let error): completion(.failure(.credentials("\(origin): \(error)")))
+                case .success(let response): completion(Self.parse(response, origin))
+                }
+            })
     }
 
     private func request(_ parts: URLParts, _ body: [UInt8], _ credentials: Credentials?) -> HTTPRequest {

@@ -9,10 +9,11 @@ final class XMLFields: XMLHandler {
     /// Nil where it is no document that this reads.
     static func parse(_ document: [UInt8]) -> [String: String]? {
         let parser = XMLFields()
-        guard document.withUnsafeBytes({ parser.reader.parse($0) }) == nil, parser.reader.finish() == nil else {
-            return nil
+        // The reader does not hold its handler.
+        return withExtendedLifetime(parser) {
+            let problem = document.withUnsafeBytes { parser.reader.parse($0) } ?? parser.reader.finish()
+            return problem == nil ? parser.fields : nil
         }
-        return parser.fields
     }
 
     func started(_ name: XMLName, depth: Int) -> String? {

@@ -9,10 +9,12 @@ import Threads
 
 /// Credentials that expire, requests of several kinds of clients, and the diagnosis of a bucket.
 @Suite(.serialized) struct IdentityTests {
+    private static let clock: @Sendable () -> Int64 = { 0 }
+
     /// Gives the next of some credentials each time it is asked.
     private func source(_ names: [String]) -> (RefreshingCredentials, fetches: Locked<Int>) {
         let fetches = Locked(0)
-        let source = RefreshingCredentials(origin: "test", clock: { 0 }) { completion in
+        let source = RefreshingCredentials(origin: "test", clock: Self.clock) { completion in
             let number = fetches.withLock { count in
                 count += 1
                 return count - 1
@@ -60,7 +62,7 @@ import Threads
     }
 
     @Test func noCredentialsAreAnErrorThatSaysWhy() throws {
-        let source = RefreshingCredentials(origin: "test", clock: { 0 }) { $0(.failure(.credentials("broken"))) }
+        let source = RefreshingCredentials(origin: "test", clock: Self.clock) { $0(.failure(.credentials("broken"))) }
         let fixture = try Fixture { $0.credentials = source }
         let collectors = (0..<500).map { _ in Collector(from: 0) }
         for collector in collectors { fixture.client.get(GetRequest(key: ObjectKey("k"), range: 0..<1), collector) }
