@@ -14,7 +14,7 @@ public struct MillraceCommand: ParsableCommand {
             """,
         version: "millrace 0.1.0",
         subcommands: [
-            MountCommand.self, UnmountCommand.self, StatusCommand.self, ListCommand.self,
+            MountCommand.self, UnmountCommand.self, StatusCommand.self, DoctorCommand.self, ListCommand.self,
             CopyCommand.self,
             EngineCommand.self, KeeperCommand.self,
         ])

@@ -50,18 +50,11 @@ struct MountCommand: ParsableCommand {
         let registry = Registry()
         let bucket = try connection.open(bucket: source.bucket)
         let store = bucket.client(registry: registry, logger: logger)
+        // Whether the bucket can be read is asked while everything else is set up.
+        let check = Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).start(
+            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1))
         let engine = try makeEngine(registry, logger)
         defer { engine.stop() }
-        // The first listing both proves that the bucket can be read and is what the first `ls` shows.
-        try Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).forEachPage(
-            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1)
-        ) { page in
-            if page.objects.isEmpty && page.prefixes.isEmpty {
-                logger.warning(
-                    "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
-            }
-            return false
-        }
         let metrics = try mount.metrics.map { try startMetrics($0, registry) }
         defer { metrics?.stop() }
         let session: MountedSession
@@ -69,6 +62,17 @@ struct MountCommand: ParsableCommand {
             session = try engine.mount(description(), store: store, at: path, allowOther: mount.allowOther)
         } catch {
             throw Failure("cannot mount on \(path)", because: "\(error)", fix: MountPoint.fix(for: error))
+        }
+        session.listRoot()
+        do {
+            let page = try check()
+            if page.objects.isEmpty && page.prefixes.isEmpty {
+                logger.warning(
+                    "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
+            }
+        } catch {
+            try? engine.unmount(session, lazily: true, deadline: Instant.now.advanced(byMs: 1000))
+            throw error
         }
         let record = MountRecord(
             mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),

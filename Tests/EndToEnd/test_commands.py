@@ -100,7 +100,6 @@ def test_options_from_the_environment_and_a_file(server, tmp_path):
     assert wrong.returncode == 1 and "endpiont" in wrong.stderr
 
 
-@pytest.mark.skip(reason="doctor is not there yet")
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(server):
     good = millrace("doctor", "s3://data/d", "--endpoint", server.endpoint)
     assert good.returncode == 0, good.stdout
