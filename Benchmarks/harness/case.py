@@ -78,9 +78,10 @@ class Bench:
             raise RuntimeError(f"millrace did not stop with status 0: see {mount.log.name}")
 
     def close(self) -> None:
+        """What is still mounted now failed in the middle: its log says why."""
         for mount in self.mounts:
-            if mount.child.poll() is not None:
-                print(f"{mount.name} ended with status {mount.child.returncode}; its log's end:\n{mount.log_end()}")
+            state = "ran on" if mount.child.poll() is None else f"ended with status {mount.child.returncode}"
+            print(f"{mount.name} {state}; its log's end:\n{mount.log_end()}")
             mount.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
