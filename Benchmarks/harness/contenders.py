@@ -21,6 +21,8 @@ class Options:
     memory_mib: int | None = None
     cache_dir: str | None = None
     cache_gib: int = 20
+    program: str | None = None  # another build of Millrace
+    flags: list[str] = field(default_factory=list)  # of Millrace
     before: list[str] = field(default_factory=list)  # a command to run the daemon under
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -90,7 +92,8 @@ class Contender:
 
 
 def _millrace(endpoint: str, options: Options, path: str, scratch: str):
-    command = [machine.millrace(), "mount", f"s3://{options.bucket}", path, "--endpoint", endpoint, "--foreground"]
+    command = [options.program or machine.millrace(), "mount", f"s3://{options.bucket}", path, "--endpoint", endpoint,
+               "--foreground", *options.flags]
     if options.memory_mib:
         command += ["--memory", f"{options.memory_mib}M"]
     if options.cache_dir:
