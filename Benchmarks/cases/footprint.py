@@ -2,7 +2,9 @@
 
 import time
 
+from harness import machine
 from harness.case import Bench, Case, Target
+from harness.engine import Engine
 from harness.ratios import own
 
 
@@ -27,6 +29,22 @@ def idle(bench: Bench, contender: str) -> dict:
     return figures
 
 
+def sessions(bench: Bench, contender: str) -> dict:
+    """Each mount reads 10 MiB of the same object; the engine's memory is what counts."""
+    count = int(contender.split()[0])
+    machine.drop_caches()
+    bench.origin.reset()
+    engine = Engine(bench.scratch)
+    try:
+        number, every = (bench.origin.bodies["gib-0"][k] for k in ("number", "stamp_every"))
+        specs = [f"{engine.mount(bench.endpoint, 'big')}/gib-0:{number}:{every}" for _ in range(count)]
+        read = bench.read("seq", "-l", str(10 << 20), *specs)
+        return {"RSS MiB": engine.process.rss_mib(), "peak RSS MiB": engine.process.peak_rss_mib(),
+                **bench.origin_figures(read["bytes"])}
+    finally:
+        engine.stop()
+
+
 CASES = [
     Case("budget", "20 GiB read by 8 readers with `--memory 128M`, capped origin", ["millrace"], budget,
          "peak RSS MiB", lower_is_better=True, limit_seconds=600,
@@ -39,4 +57,8 @@ CASES = [
              Target("≤ 24 MiB RSS", own("RSS MiB"), 24, True),
              Target("no wake-ups", own("wake-ups in 10 s"), 0, True),
          ]),
+    Case("sessions", "20 mounts of one bucket in one engine, 10 MiB read by each", ["1 mount", "20 mounts"], sessions,
+         "RSS MiB", profile="free", lower_is_better=True,
+         targets=[Target("RSS ≤ 1.3 × one mount's", lambda m: m["20 mounts"]["RSS MiB"] / m["1 mount"]["RSS MiB"], 1.3,
+                         True)]),
 ]
