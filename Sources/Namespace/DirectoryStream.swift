@@ -18,6 +18,8 @@ public final class DirectoryStream: @unchecked Sendable {
     private var opened: Instant
     private var recent: [Recent] = []
     private var isClosed = false
+    /// It was read to its end.
+    private var isComplete = false
 
     private struct Recent {
         var cookie: UInt64
@@ -47,6 +49,7 @@ public final class DirectoryStream: @unchecked Sendable {
         done: @escaping @Sendable (Errno?) -> Void
     ) {
         let run = ReadRun(plus: plus, emit: emit, done: done)
+        if cookie == Self.start { consume() }
         let isOpen = lock.withLock { () -> Bool in
             if cookie == Self.start { opened = namespace.clock() }
             run.since = since()
@@ -69,6 +72,20 @@ public final class DirectoryStream: @unchecked Sendable {
         lock.withLock {
             isClosed = true
             recent = []
+        }
+        consume()
+    }
+
+    /// What a crawl listed ahead was read: whoever reads it once more gets it as old as the policy allows.
+    private func consume() {
+        let isDue = lock.withLock {
+            defer { isComplete = false }
+            return isComplete
+        }
+        guard isDue else { return }
+        namespace.lock.withLock {
+            guard let directory = namespace.table.directories[inode] else { return }
+            namespace.table.changeRanges(directory) { $0.consumeAhead() }
         }
     }
 
@@ -121,6 +138,7 @@ public final class DirectoryStream: @unchecked Sendable {
     private func finish(_ run: ReadRun, _ errno: Errno?) {
         lock.withLock {
             if !isClosed, !run.recent.isEmpty { recent = run.recent.map { Recent(cookie: $0, position: $1) } }
+            if run.isComplete { isComplete = true }
         }
         // An error after the first entries comes back with the next read.
         run.done(run.isStarted ? nil : errno)
@@ -182,7 +200,7 @@ public final class DirectoryStream: @unchecked Sendable {
             return .more
         }
         guard case .until(let upper) = reach else {
-            table.changeRanges(directory) { $0.consumeAhead() }
+            run.isComplete = true
             return .end
         }
         run.position = upper
@@ -261,6 +279,8 @@ final class ReadRun: @unchecked Sendable {
     var sought: UInt64?
     /// Something was emitted.
     var isStarted = false
+    /// The end was reached.
+    var isComplete = false
     var batch: [Item] = []
     var names: [UInt8] = []
     var batchLimit = 32

@@ -85,12 +85,11 @@ extension Namespace {
         name.withUnsafeBytes { raw in
             let upper = Position.after(raw)
             if let metadata {
-                let isReadable = !["GLACIER", "DEEP_ARCHIVE"].contains(metadata.storageClass ?? "")
                 var etag = metadata.etag
                 etag.withUTF8 { etag in
                     let entry = ListedEntry(
                         raw: raw, size: metadata.size, modified: metadata.modified, etag: Bytes(etag),
-                        isReadable: isReadable)
+                        isReadable: metadata.isReadable)
                     table.apply([entry], to: directory, lower: name, upper: upper)
                 }
                 table.saw(directory, at: fetched)

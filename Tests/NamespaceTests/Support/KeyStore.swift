@@ -19,10 +19,9 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
     private var objects: [[UInt8]: Object] = [:]
     private var queue: [(due: Int, run: @Sendable () -> Void)] = []
     private var now = 0
+    private var logBegan = 0
     private(set) var lists: [ListRequest] = []
     private(set) var heads: [ObjectKey] = []
-    /// LISTs by when they were sent, in virtual milliseconds.
-    private(set) var sentAt: [Int: Int] = [:]
     /// Answers in the place of the keys': by the number of the LIST, from 1.
     var answer: (@Sendable (Int, ListRequest) -> Result<ListPage, S3Error>?)?
     var headAnswer: (@Sendable (ObjectKey) -> Result<ObjectMetadata, S3Error>?)?
@@ -32,8 +31,9 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
         for key in keys { put(key) }
     }
 
-    /// Milliseconds of virtual time.
-    var elapsedMs: Int { lock.withLock { now } }
+    /// Milliseconds of virtual time, in all and since the log was cleared.
+    var nowMs: Int { lock.withLock { now } }
+    var elapsedMs: Int { lock.withLock { now - logBegan } }
 
     func put(_ key: String, size: UInt64 = 1, version: Int = 1, isReadable: Bool = true) {
         put(Array(key.utf8), size: size, version: version, isReadable: isReadable)
@@ -63,7 +63,7 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
         lock.withLock {
             lists = []
             heads = []
-            now = 0
+            logBegan = now
             peakActive = queue.count
         }
     }
@@ -95,7 +95,7 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
                     return .success(
                         ObjectMetadata(
                             size: object.size, etag: object.etag, modified: object.modified,
-                            storageClass: object.isReadable ? nil : "GLACIER"))
+                            storageClass: object.isReadable ? nil : "GLACIER", isReadable: object.isReadable))
                 }
                 completion(result)
             }
@@ -105,7 +105,6 @@ final class KeyStore: ObjectStore, @unchecked Sendable {
     func list(_ request: ListRequest, _ completion: @escaping @Sendable (Result<ListPage, S3Error>) -> Void) {
         lock.withLock {
             lists.append(request)
-            sentAt[now, default: 0] += 1
             let number = lists.count
             later { [self] in completion(lock.withLock { answer?(number, request) ?? .success(page(request)) }) }
         }

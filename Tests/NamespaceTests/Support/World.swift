@@ -16,24 +16,26 @@ final class World: @unchecked Sendable {
     init(_ keys: [String] = [], prefix: String = "", policy: MetadataPolicy = .immutable) {
         store = KeyStore(keys)
         let time = Locked(Instant(nanoseconds: 1_000_000_000_000))
+        let store = store
         self.time = time
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         namespace = Namespace(
             store: store, prefix: ObjectKey(prefix), policy: policy, metrics: registry, logger: logger
-        ) { time.withLock { $0 } }
+        ) { time.withLock { $0 }.advanced(byMs: store.nowMs) }
     }
 
     /// Another namespace over the same bucket, as a new engine makes it.
     init(after other: World, policy: MetadataPolicy = .immutable) {
         store = other.store
         let time = Locked(Instant(nanoseconds: 2_000_000_000_000))
+        let store = store
         self.time = time
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         namespace = Namespace(
             store: store, prefix: ObjectKey(""), policy: policy, metrics: registry, logger: logger
-        ) { time.withLock { $0 } }
+        ) { time.withLock { $0 }.advanced(byMs: store.nowMs) }
     }
 
     func advance(ms: Int) { time.withLock { $0 = $0.advanced(byMs: ms) } }
