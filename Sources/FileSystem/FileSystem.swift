@@ -16,7 +16,7 @@ public final class FileSystem: Sendable {
     let store: any ObjectStore
     let cache: BlockCache
     let metrics: FileMetrics
-    let openFiles = OpenFiles()
+    private let openedInodes = Locked(OpenedInodes())
     private let logger: Logger
     private let order: Locked<DirectoryOrder>
     private let orderShare = Locked(FairShare.Stream())
@@ -70,9 +70,7 @@ public final class FileSystem: Sendable {
     }
 
     private func register(_ file: OpenFile) {
-        let (isSame, stale) = openFiles.insert(file)
-        file.keepPageCache = isSame
-        for older in stale { older.becomeStale() }
+        file.keepPageCache = openedInodes.withLock { $0.insert(file.inode) }
     }
 
     private func begin(_ file: OpenFile) {
@@ -84,14 +82,13 @@ public final class FileSystem: Sendable {
     }
 
     func closed(_ file: OpenFile, wasRead: Bool) {
-        openFiles.remove(file)
         if file.keepPageCache { isPageCacheCold.store(wasRead, ordering: .relaxed) }
     }
 
     /// The version that a handle had pinned is gone.
     func becameStale(_ inode: InodeNumber) {
         namespace.invalidate(inode)
-        openFiles.forget(inode)
+        openedInodes.withLock { $0.remove(inode) }
         onStale?(inode)
     }
 
@@ -119,7 +116,7 @@ public final class FileSystem: Sendable {
         }
         for next in files {
             guard next.version.size <= options.wholeObjectBytes, next.version.size > 0, next.version.isReadable,
-                isPageCacheCold.load(ordering: .relaxed) || !openFiles.knows(next.inode, next.version)
+                isPageCacheCold.load(ordering: .relaxed) || !openedInodes.withLock({ $0.contains(next.inode) })
             else { continue }
             let object = object(next.version)
             let end = object.prefetch(0..<next.version.size, partBytes: options.partBytes, priority: .readAhead)

@@ -71,6 +71,7 @@ public final class OpenFile: Sendable {
         let bytes = offset..<min(version.size, offset + UInt64(count))
         fileSystem.metrics.readBytes.add(bytes.count)
         if isSmall {
+            reading.withLock { $0.wasRead = true }
             fetchIfSmall()
             object.read(bytes, isSequential: false, reply)
             return
@@ -78,7 +79,7 @@ public final class OpenFile: Sendable {
         let now = Instant.now
         let plan = reading.withLock { reading in
             let share = fileSystem.cache.fairShare.bytes(for: &reading.share, now: now)
-            return reading.readAhead.read(bytes, waited: reading.lastReadWaited, shareBytes: share)
+            return reading.readAhead.read(bytes, waited: reading.lastReadWaited, shareBytes: share, now: now)
         }
         let outcome = object.read(bytes, isSequential: plan.isSequential, reply)
         let waited = outcome == .waiting
@@ -114,7 +115,7 @@ public final class OpenFile: Sendable {
     /// No read is under way or follows.
     public func close() {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
-        let (unread, wasRead) = reading.withLock { ($0.readAhead.unread, $0.wasRead || $0.isWholeAskedFor) }
+        let (unread, wasRead) = reading.withLock { ($0.readAhead.unread, $0.wasRead) }
         for range in unread { object.abandon(range) }
         fileSystem.closed(self, wasRead: wasRead)
         fileSystem.metrics.openHandles.add(-1)

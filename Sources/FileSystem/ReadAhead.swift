@@ -1,3 +1,5 @@
+import Threads
+
 /// What to fetch ahead of one handle's reads: a value that is told of reads and answers with ranges. No I/O.
 ///
 /// The kernel reads ahead itself and several of its threads ask at once, so reads that belong together arrive in a
@@ -38,8 +40,15 @@ public struct ReadAhead: Sendable, Equatable {
     /// Jumps after which the lengths of past runs say how long the next one will be.
     private static let jumpsToLearn = 4
     /// A window is cut into at least this many parts, for as many connections.
-    private static let partsPerWindow: UInt64 = 8
+    private static let partsPerWindow: UInt64 = 16
     private static let smallestPartBytes: UInt64 = 1 << 20
+    /// A reader that waits gets a window of so many bytes at once; beyond it, larger ones must show their use.
+    private static let provenBytes: UInt64 = 16 << 20
+    /// A larger window must make the reader faster by this much, or it is not made larger still. Beyond bandwidth times
+    /// delay more of it only pushes bytes out of the processor's cache before they are read.
+    private static let worthwhile = 1.1
+    /// Windows after which another attempt is made, as the network may have changed.
+    private static let patience = 8
 
     /// One run of reads, which may go forward or backward.
     private struct Cursor: Sendable, Equatable {
@@ -52,12 +61,18 @@ public struct ReadAhead: Sendable, Equatable {
         var backwardSteps = 0
         var windowBytes: UInt64
         var lastUse: UInt64
+        /// Where and when the window's use began to be measured, and what came of the last.
+        var measuredFrom: UInt64 = 0
+        var measuredSince = Instant(nanoseconds: 0)
+        var bytesPerSecond = 0.0
+        var fruitlessWindows = 0
     }
 
     public let size: UInt64
     private let limits: Limits
     private var cursors: [Cursor] = []
     private var clock: UInt64 = 0
+    private var now = Instant(nanoseconds: 0)
     private var stride = Stride()
     /// Lengths of the last runs that ended with a jump, in bytes.
     private var pastRuns: [UInt64] = []
@@ -80,8 +95,9 @@ public struct ReadAhead: Sendable, Equatable {
     /// - Parameters:
     ///   - waited: The reader's last read had to wait, so more should be ahead of it.
     ///   - shareBytes: Memory that this reader may have ahead of it.
-    public mutating func read(_ bytes: Range<UInt64>, waited: Bool, shareBytes: Int) -> Plan {
+    public mutating func read(_ bytes: Range<UInt64>, waited: Bool, shareBytes: Int, now: Instant) -> Plan {
         clock += 1
+        self.now = now
         var plan = Plan()
         guard !bytes.isEmpty else { return plan }
         if let i = cursors.firstIndex(where: { $0.next == bytes.lowerBound }) {
@@ -168,8 +184,31 @@ public struct ReadAhead: Sendable, Equatable {
 
     private mutating func grow(_ i: Int, _ waited: Bool, _ shareBytes: Int) {
         let cap = min(limits.ceilingBytes, UInt64(max(0, shareBytes)))
-        if waited { cursors[i].windowBytes *= 2 }
+        if waited && isLargerWorthwhile(i) { cursors[i].windowBytes *= 2 }
         cursors[i].windowBytes = min(max(cursors[i].windowBytes, limits.initialBytes), cap)
+    }
+
+    /// Whether the window that the cursor has made its reader faster than the one before did.
+    private mutating func isLargerWorthwhile(_ i: Int) -> Bool {
+        let cursor = cursors[i]
+        let readBytes = cursor.next - cursor.start
+        guard cursor.windowBytes >= Self.provenBytes else {
+            cursors[i].measuredFrom = readBytes
+            cursors[i].measuredSince = now
+            return true
+        }
+        let measuredBytes = readBytes - cursor.measuredFrom
+        guard measuredBytes >= cursor.windowBytes else { return false }
+        let rate = Double(measuredBytes) / max(1e-6, now.ms(since: cursor.measuredSince) / 1000)
+        cursors[i].measuredFrom = readBytes
+        cursors[i].measuredSince = now
+        if rate > cursor.bytesPerSecond * Self.worthwhile || cursor.fruitlessWindows >= Self.patience {
+            cursors[i].bytesPerSecond = rate
+            cursors[i].fruitlessWindows = 0
+            return true
+        }
+        cursors[i].fruitlessWindows += 1
+        return false
     }
 
     private func partBytes(for window: UInt64) -> UInt64 {

@@ -15,6 +15,7 @@ import Threads
 public final class Engine: Sendable {
     private let server: Server
     private let cache: BlockCache
+    private let disk: DiskCache?
     private let invalidator = Invalidator()
     private let metrics: Registry
     private let operationMetrics: OperationMetrics
@@ -25,7 +26,11 @@ public final class Engine: Sendable {
     public init(_ options: EngineOptions, metrics: Registry, logger: Logger) throws {
         self.metrics = metrics
         self.logger = logger
-        cache = BlockCache(memoryBytes: options.memoryBytes, metrics: metrics, logger: logger)
+        let disk = try options.cache.map {
+            try DiskCache(directory: $0.directory, maxBytes: $0.maxBytes, metrics: metrics, logger: logger)
+        }
+        cache = BlockCache(memoryBytes: options.memoryBytes, disk: disk, metrics: metrics, logger: logger)
+        self.disk = disk
         operationMetrics = OperationMetrics(metrics, slowMs: options.slowRequestMs, logger: logger)
         server = try Server(workers: options.workers)
         metrics.computed("millrace_sessions", "Mounts that are served.") { [live] in Double(live.withLock { $0.count })
@@ -198,6 +203,7 @@ public final class Engine: Sendable {
         for mounted in sessions { detach(mounted, deadline: .now.advanced(byMs: 2000)) }
         server.stop()
         invalidator.stop()
+        disk?.close()
     }
 
     private func forget(_ mounted: MountedSession) { live.withLock { $0.removeAll { $0 === mounted } } }

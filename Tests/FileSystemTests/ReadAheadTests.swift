@@ -1,10 +1,18 @@
 import Testing
+import Threads
 
 @testable import FileSystem
 
 private let kib: UInt64 = 1024
 private let mib: UInt64 = 1024 * 1024
 private let gib: UInt64 = 1024 * mib
+
+extension ReadAhead {
+    /// A read at a moment that doesn't matter.
+    fileprivate mutating func read(_ bytes: Range<UInt64>, waited: Bool, shareBytes: Int) -> Plan {
+        read(bytes, waited: waited, shareBytes: shareBytes, now: Instant(nanoseconds: 0))
+    }
+}
 
 @Suite struct ReadAheadTests {
     private func make(_ size: UInt64, ceiling: UInt64 = 256 * mib) -> ReadAhead {
@@ -22,21 +30,44 @@ private let gib: UInt64 = 1024 * mib
         #expect(plan.ahead.upperBound >= 2 * mib)
     }
 
-    @Test func theWindowGrowsWhileTheReaderWaitsAndOnlyThen() {
-        for waits in [true, false] {
-            var ahead = make(10 * gib)
-            var asked: UInt64 = 0
-            var largestPart: UInt64 = 0
-            for i in 0..<64 {
-                let plan = ahead.read(UInt64(i) * mib..<UInt64(i + 1) * mib, waited: waits, shareBytes: plenty)
-                if !plan.ahead.isEmpty { asked = plan.ahead.upperBound }
-                largestPart = max(largestPart, plan.partBytes)
-            }
-            #expect(asked > 64 * mib)
-            #expect(asked <= (waits ? 64 + 256 : 64 + 2) * mib)
-            #expect((asked > 256 * mib) == waits)
-            #expect(largestPart == (waits ? 8 : 1) * mib)
+    /// The largest window that a reader gets who reads `rate(window)` bytes a second.
+    private func largestWindow(waits: Bool, _ rate: (UInt64) -> Double) -> (window: UInt64, part: UInt64) {
+        var ahead = make(10 * gib)
+        var asked: UInt64 = 0
+        var window: UInt64 = 0
+        var part: UInt64 = 0
+        var now = Instant(nanoseconds: 1_000_000_000)
+        for i in 0..<4096 {
+            let end = UInt64(i + 1) * mib
+            let plan = ahead.read(UInt64(i) * mib..<end, waited: waits, shareBytes: plenty, now: now)
+            if !plan.ahead.isEmpty { asked = plan.ahead.upperBound }
+            window = max(window, asked - min(asked, end))
+            part = max(part, plan.partBytes)
+            now.nanoseconds += UInt64(1e9 * Double(mib) / rate(window))
         }
+        return (window, part)
+    }
+
+    @Test func theWindowGrowsWhileThatMakesAWaitingReaderFaster() {
+        let delayed = largestWindow(waits: true) { min(1.2e9, Double(max($0, mib)) / 0.1) }
+        #expect(delayed.window > 100 * mib)
+        #expect(delayed.part == 8 * mib)
+        let near = largestWindow(waits: true) { _ in 1.5e9 }
+        #expect(near.window >= 16 * mib)
+        let patient = largestWindow(waits: false) { _ in 1.5e9 }
+        #expect(patient.window <= 3 * mib)
+    }
+
+    @Test func aWindowThatBringsNothingGrowsSlowly() {
+        var ahead = make(10 * gib)
+        var now = Instant(nanoseconds: 1_000_000_000)
+        var asked: UInt64 = 0
+        for i in 0..<512 {
+            let plan = ahead.read(UInt64(i) * mib..<UInt64(i + 1) * mib, waited: true, shareBytes: plenty, now: now)
+            if !plan.ahead.isEmpty { asked = plan.ahead.upperBound }
+            now.nanoseconds += 1_000_000
+        }
+        #expect(asked <= (512 + 64) * mib)
     }
 
     @Test(arguments: [UInt64(0), 4, 12, 100])

@@ -32,6 +32,8 @@ struct Arena: ~Copyable {
             fatalError("mmap of \(slotCount * Arena.slotBytes) bytes for the block cache failed: errno \(errno)")
         }
         base = region
+        // Fewer page faults and shorter page walks; a kernel without huge pages just goes on.
+        madvise(region, slotCount * Arena.slotBytes, MADV_HUGEPAGE)
         wordCount = (slotCount + 63) / 64
         free = .allocate(capacity: wordCount)
         free.initialize(repeating: .max, count: wordCount)

@@ -110,8 +110,15 @@ extension CachedObject {
     /// With the lock held.
     private func abandonFetches(within blocks: Range<Int>, _ actions: inout Actions) {
         for fetch in fetches where !fetch.isAbandoned && blocks.contains(fetch.blocks.lowerBound) {
-            guard blocks.upperBound >= fetch.blocks.upperBound, fetch.isWorthCancelling else { continue }
+            guard blocks.upperBound >= fetch.blocks.upperBound else { continue }
             guard !waiters.contains(where: { $0.blocks.overlaps(fetch.blocks) }) else { continue }
+            guard fetch.isWorthCancelling else {
+                // It comes all the same, for nobody in particular.
+                for slot in fetch.slots[(fetch.doneEnd - fetch.blocks.lowerBound)...] {
+                    cache.settle(slot, isUsed: false)
+                }
+                continue
+            }
             fetch.abandon()
             if let transfer = fetch.transfer { actions.cancels.append(transfer) }
         }

@@ -8,7 +8,7 @@ import SystemPackage
 /// answered on the transfer's thread as soon as the block is whole.
 final class Fetch: GetReceiver, @unchecked Sendable {
     /// What is left of an abandoned GET is fetched all the same when it is less: a cancel costs its connection.
-    private static let leaveBytes: UInt64 = 1 << 20
+    private static let leaveBytes = 256 << 10
 
     let object: CachedObject
     let blocks: Range<Int>
@@ -106,7 +106,7 @@ final class Fetch: GetReceiver, @unchecked Sendable {
 
     /// With the lock held.
     var isWorthCancelling: Bool {
-        object.bytes(of: doneEnd..<max(doneEnd, blocks.upperBound)).count > Fetch.leaveBytes
+        object.bytes(of: doneEnd..<blocks.upperBound).count > Fetch.leaveBytes
     }
 
     /// Nobody wants the rest: its blocks are missing again. Their slots stay held until the transfer has ended, as it
