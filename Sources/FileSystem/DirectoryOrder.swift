@@ -31,7 +31,8 @@ public struct DirectoryOrder: Sendable {
         var asked = 0
         var hits = 0
         var depth = 4
-        var isAtEnd = false
+        /// The directory isn't asked before the frontier is here: it had no more, or knew no more yet.
+        var nextQueryAt = 0
         var lastUse: Int
 
         /// Enough opens, and most files just behind the frontier are among them: opens in no order leave holes.
@@ -79,8 +80,9 @@ public struct DirectoryOrder: Sendable {
             if runs[i].hits > DirectoryOrder.hitsToBelieve, runs[i].isTrusted {
                 runs[i].depth = min(runs[i].depth * 2, depthLimit)
             }
+            let query = refill(i, at)
             trim(i)
-            return refill(i)
+            return query
         }
         doubt = min(doubt + 1, DirectoryOrder.mostDoubt)
         guard doubt < DirectoryOrder.doubtLimit || clock % 8 == 0 else { return nil }
@@ -94,13 +96,16 @@ public struct DirectoryOrder: Sendable {
         return Query(run: nextID, after: inode, count: DirectoryOrder.lookAhead)
     }
 
-    /// The directory's answer. It may have fewer files than were asked for at its end.
+    /// The directory's answer. It may have fewer files than were asked for, at its end or where no more are known yet.
     public mutating func answer(_ query: Query, _ files: [File]) {
         guard let i = runs.firstIndex(where: { $0.id == query.run }) else { return }
-        // Another open may have asked the same meanwhile.
-        guard runs[i].files.isEmpty || runs[i].files.last?.inode == query.after else { return }
-        if files.count < query.count { runs[i].isAtEnd = true }
-        if files.isEmpty, runs[i].files.isEmpty {
+        var files = files[...]
+        // What is known already, as the question was asked of a file before it.
+        if let last = runs[i].files.last {
+            guard let known = files.firstIndex(where: { $0.inode == last.inode }) else { return }
+            if files.count < query.count { runs[i].nextQueryAt = runs[i].frontier + 4 }
+            files = files[(known + 1)...]
+        } else if files.isEmpty {
             runs.remove(at: i)
             return
         }
@@ -148,14 +153,16 @@ public struct DirectoryOrder: Sendable {
         runs[i].isOpened.removeFirst(excess)
         runs[i].frontier -= excess
         runs[i].asked = max(0, runs[i].asked - excess)
+        runs[i].nextQueryAt = max(0, runs[i].nextQueryAt - excess)
     }
 
-    private func refill(_ i: Int) -> Query? {
+    /// Asks what follows the files that are known. Only of a file that was opened can the directory be asked.
+    private func refill(_ i: Int, _ opened: Int) -> Query? {
         let run = runs[i]
-        guard run.isTrusted else { return nil }
         let wanted = run.frontier + max(run.depth, DirectoryOrder.lookAhead)
-        guard !run.isAtEnd, run.files.count < wanted, let last = run.files.last else { return nil }
-        // More than one, as the next open would ask again.
-        return Query(run: run.id, after: last.inode, count: wanted - run.files.count + DirectoryOrder.lookAhead)
+        guard run.isTrusted, run.frontier >= run.nextQueryAt, run.files.count < wanted else { return nil }
+        // More than one further, as the next open would ask again.
+        return Query(
+            run: run.id, after: run.files[opened].inode, count: wanted - opened - 1 + DirectoryOrder.lookAhead)
     }
 }

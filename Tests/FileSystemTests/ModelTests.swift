@@ -9,6 +9,8 @@ import Testing
 /// Random operations and changes of the bucket, against a model of what must be seen.
 @Suite struct ModelTests {
     private struct Stored: Equatable {
+        /// When it was put: the same bytes may come again, and a handle that was stale meanwhile stays so.
+        var step: Int
         var seed: UInt64
         var size: UInt64
     }
@@ -39,7 +41,8 @@ import Testing
             case 0:
                 let sizes: [UInt64] = [0, 1, 65536, 65537, 100_000, 9 << 20, 20 << 20]
                 let stored = Stored(
-                    seed: UInt64.random(in: 1...3, using: &random), size: sizes.randomElement(using: &random)!)
+                    step: step, seed: UInt64.random(in: 1...3, using: &random),
+                    size: sizes.randomElement(using: &random)!)
                 f.store.put(name, .generated(size: stored.size, seed: stored.seed))
                 model[name] = stored
             case 1:
