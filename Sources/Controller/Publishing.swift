@@ -1,0 +1,72 @@
+import Kubernetes
+
+public enum PublishDecision: Sendable {
+    case nothing
+    case create(PersistentVolumeClaim)
+    /// It was published and must not be any more; Kubernetes keeps it until no pod uses it.
+    case delete(PersistentVolumeClaim)
+    /// Somebody's own claim has the name.
+    case conflict
+}
+
+/// Decides about the claim that a Dataset publishes into a namespace.
+public enum Publishing {
+    public static let defaultClass = "millrace"
+    public static let defaultCapacity = "1Ti"
+
+    public static func decide(_ key: ObjectKey, into name: String, _ tables: Tables) -> [PublishDecision] {
+        let dataset = tables.datasets[key]
+        let namespace = tables.namespaces[name]
+        var decisions: [PublishDecision] = []
+        let isWanted = namespace.map { dataset?.publishes(to: $0) ?? false } ?? false
+        let wanted = isWanted ? dataset.map { $0.publishedClaimName } : nil
+        // What was published before and should not be there any more, also under an earlier name.
+        for claimKey in tables.claims(in: name).sorted() {
+            guard let claim = tables.claims[claimKey], isPublished(claim, by: key), !claim.metadata.isBeingDeleted else {
+                continue
+            }
+            let isSame = claim.metadata.labels?[Names.datasetUID] == dataset?.metadata.uid
+            if claimKey.name != wanted || !isSame { decisions.append(.delete(claim)) }
+        }
+        guard let dataset, let wanted, let namespace, !namespace.isTerminating, !dataset.metadata.isBeingDeleted else {
+            return decisions
+        }
+        if let claim = tables.claims[ObjectKey(namespace: name, name: wanted)] {
+            if !isPublished(claim, by: key) { decisions.append(.conflict) }
+        } else {
+            decisions.append(.create(makeClaim(dataset, wanted, name)))
+        }
+        return decisions
+    }
+
+    /// Made here, for this Dataset, in this place. A person's copy of the manifest elsewhere isn't.
+    static func isPublished(_ claim: PersistentVolumeClaim, by dataset: ObjectKey) -> Bool {
+        claim.metadata.labels?[Names.managedBy] == Names.controller
+            && claim.metadata.annotations?[Names.publishedAs] == claim.key.description
+            && claim.metadata.annotations?[Names.dataset] == dataset.description
+    }
+
+    /// The Dataset that published a claim, if one did.
+    static func publisher(of claim: PersistentVolumeClaim) -> ObjectKey? {
+        guard let text = claim.metadata.annotations?[Names.dataset],
+            let key = ObjectKey(reference: text, defaultNamespace: nil), isPublished(claim, by: key)
+        else { return nil }
+        return key
+    }
+
+    private static func makeClaim(_ dataset: Dataset, _ name: String, _ namespace: String) -> PersistentVolumeClaim {
+        var spec = PersistentVolumeClaim.Spec()
+        spec.accessModes = ["ReadOnlyMany"]
+        spec.storageClassName = dataset.spec.publish?.storageClassName ?? defaultClass
+        spec.resources = PersistentVolumeClaim.Resources(
+            requests: ["storage": dataset.spec.publish?.capacity ?? defaultCapacity])
+        var labels = [Names.managedBy: Names.controller]
+        labels[Names.datasetUID] = dataset.metadata.uid
+        return PersistentVolumeClaim(
+            metadata: ObjectMeta(
+                name: name, namespace: namespace, labels: labels,
+                annotations: [
+                    Names.dataset: dataset.key.description, Names.publishedAs: "\(namespace)/\(name)",
+                ]), spec: spec)
+    }
+}

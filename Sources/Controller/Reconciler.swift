@@ -1,0 +1,239 @@
+import Kubernetes
+import Logging
+import Metrics
+import Threads
+
+/// Does what the decisions say. One call looks at one thing; it may be cut off anywhere and be called again.
+public final class Reconciler: Sendable {
+    public let tables: Locked<Tables>
+    private let client: Client
+    private let events: EventRecorder
+    private let provisioning: Provisioning
+    private let sources: SourceObserver?
+    private let logger: Logger
+    private let counters: ReconcileCounters
+    /// Namespaces where a Dataset's claim can't be published, as the name is taken.
+    private let conflicts = Locked<[ObjectKey: Set<String>]>([:])
+    private let allowsEviction: Bool
+
+    /// `sources`: nil where sources aren't asked. `allowsEviction`: whether pods may be deleted for a grant that is
+    /// taken back with the policy Immediate.
+    public init(
+        client: Client, tables: Tables, provisioning: Provisioning, sources: SourceObserver?, allowsEviction: Bool,
+        metrics: Registry, logger: Logger
+    ) {
+        self.client = client
+        self.tables = Locked(tables)
+        self.provisioning = provisioning
+        self.sources = sources
+        self.allowsEviction = allowsEviction
+        self.logger = logger
+        counters = ReconcileCounters(metrics)
+        events = EventRecorder(client: client, component: Names.controller, logger: logger)
+    }
+
+    public func reconcile(_ work: Work) async -> WorkOutcome {
+        do throws(APIError) {
+            switch work {
+            case .claim(let key): return try await reconcile(claim: key)
+            case .volume(let name): try await reconcile(volume: name)
+            case .dataset(let key): return try await reconcile(dataset: key)
+            case .publication(let key, let namespace): try await publish(key, into: namespace)
+            }
+            return .done
+        } catch {
+            counters.failed.add()
+            // Conflicts are the normal end of a race: the next look sees what won.
+            logger.log(
+                level: error.isConflict ? .debug : .warning, "will try again",
+                metadata: ["work": "\(work)", "error": "\(error)"])
+            return .failed(atLeastMs: (error.retryAfterSeconds ?? 0) * 1000)
+        }
+    }
+
+    // MARK: Claims
+
+    private func reconcile(claim key: ObjectKey) async throws(APIError) -> WorkOutcome {
+        let (decision, claim) = tables.withLock { (provisioning.decide(key, $0), $0.claims[key]) }
+        guard let claim else { return .done }
+        switch decision {
+        case .nothing: return .done
+        case .refuse(let refusal):
+            await tell(claim, refusal)
+            return .done
+        case .create(let volume, let view):
+            if view.subPath != nil, await sources?.isMissing(view) == true {
+                await tell(
+                    claim,
+                    Refusal("SubPathMissing", "there is nothing below \(view.prefix) in bucket \(view.source.bucket)"))
+                return .again(afterMs: 60_000)
+            }
+            try await create(volume, for: claim)
+            return .done
+        case .withdraw(let volume, let evicting, let refusal):
+            try await withdraw(volume, from: claim, evicting: evicting && allowsEviction)
+            await tell(claim, refusal)
+            return .done
+        }
+    }
+
+    private func create(_ volume: PersistentVolume, for claim: PersistentVolumeClaim) async throws(APIError) {
+        do throws(APIError) {
+            let made = try await client.create(volume)
+            // Seen at once, so that the same isn't asked for again before the watch brings it.
+            tables.withLock { _ = $0.updated(made) }
+            counters.volumesMade.add()
+        } catch {
+            if error.isAlreadyExists { return }
+            if error.isInvalid {
+                await tell(claim, Refusal("VolumeRefused", "the API server refused the volume: \(error.message)"))
+            }
+            throw error
+        }
+    }
+
+    /// Removes the API object though a claim is bound to it. The claim is Lost then, and the kubelet mounts it for no new
+    /// pod; pods that run keep their mount. The volume comes back under the same name if the grant does.
+    private func withdraw(
+        _ volume: PersistentVolume, from claim: PersistentVolumeClaim, evicting: Bool
+    ) async throws(APIError) {
+        do throws(APIError) {
+            if !volume.metadata.isBeingDeleted {
+                try await client.delete(PersistentVolume.self, volume.key.name, uid: volume.metadata.uid)
+            }
+            let held = try await client.get(PersistentVolume.self, volume.key.name)
+            if held.metadata.uid == volume.metadata.uid {
+                // Kubernetes would hold it as long as the claim is there.
+                try await client.removeFinalizer(Names.volumeProtection, from: held)
+            }
+        } catch {
+            guard error.isNotFound else { throw error }
+        }
+        counters.volumesWithdrawn.add()
+        guard evicting else { return }
+        let pods = try await client.list(Pod.self, namespace: claim.key.namespace)
+        for pod in pods.items where pod.mounts(claim: claim.key.name) && !pod.metadata.isBeingDeleted {
+            do throws(APIError) {
+                try await client.delete(Pod.self, pod.key.name, namespace: pod.key.namespace, uid: pod.metadata.uid)
+            } catch {
+                guard error.isNotFound || error.isConflict else { throw error }
+            }
+        }
+    }
+
+    private func tell(_ claim: PersistentVolumeClaim, _ refusal: Refusal) async {
+        counters.refusals.add()
+        await events.record(.warning, on: ObjectReference(claim), reason: refusal.reason, message: refusal.message)
+    }
+
+    // MARK: Volumes
+
+    private func reconcile(volume name: String) async throws(APIError) {
+        guard case .delete(let volume) = tables.withLock({ Reclaiming.decide(name, $0) }) else { return }
+        do throws(APIError) {
+            try await client.delete(PersistentVolume.self, name, uid: volume.metadata.uid)
+            counters.volumesDeleted.add()
+        } catch {
+            guard error.isNotFound || error.isConflict else { throw error }
+        }
+    }
+
+    // MARK: Publishing
+
+    private func publish(_ key: ObjectKey, into namespace: String) async throws(APIError) {
+        let decisions = tables.withLock { Publishing.decide(key, into: namespace, $0) }
+        var isTaken = false
+        for decision in decisions {
+            switch decision {
+            case .nothing: break
+            case .conflict: isTaken = true
+            case .create(let claim):
+                do throws(APIError) {
+                    let made = try await client.create(claim)
+                    tables.withLock { _ = $0.updated(made) }
+                    counters.claimsPublished.add()
+                } catch {
+                    // A claim of that name: the watch will show whose.
+                    guard error.isAlreadyExists || error.isNamespaceTerminating || error.isNotFound else { throw error }
+                }
+            case .delete(let claim):
+                do throws(APIError) {
+                    try await client.delete(
+                        PersistentVolumeClaim.self, claim.key.name, namespace: namespace, uid: claim.metadata.uid)
+                } catch {
+                    guard error.isNotFound || error.isConflict else { throw error }
+                }
+            }
+        }
+        let hasChanged = conflicts.withLock { conflicts in
+            let old = conflicts[key] ?? []
+            let new = isTaken ? old.union([namespace]) : old.subtracting([namespace])
+            conflicts[key] = new.isEmpty ? nil : new
+            return new != old
+        }
+        if hasChanged { _ = try await reconcile(dataset: key) }
+    }
+
+    // MARK: Datasets
+
+    private func reconcile(dataset key: ObjectKey) async throws(APIError) -> WorkOutcome {
+        guard let dataset = tables.withLock({ $0.datasets[key] }) else {
+            conflicts.withLock { $0[key] = nil }
+            await sources?.forget(key)
+            return .done
+        }
+        let observation = await sources?.observation(of: dataset)
+        let consumers = tables.withLock { $0.consumers(of: key) }
+        let taken = conflicts.withLock { $0[key] ?? [] }
+        let status = DatasetStatus.make(
+            for: dataset, observation: observation, consumers: consumers, conflicts: taken, now: Timestamp.now())
+        guard status != dataset.status else { return .done }
+        try await client.patch(
+            Dataset.self, key.name, namespace: key.namespace, merge: ["status": status.json], subresource: "status")
+        return .done
+    }
+}
+
+extension Dataset.Status {
+    var json: JSON {
+        var json: JSON = [
+            "conditions": .array(
+                (conditions ?? []).map { condition in
+                    var json: JSON = [
+                        "type": .string(condition.type), "status": .string(condition.status),
+                        "reason": .string(condition.reason), "message": .string(condition.message),
+                    ]
+                    json["lastTransitionTime"] = condition.lastTransitionTime.map { .string($0) }
+                    json["observedGeneration"] = condition.observedGeneration.map { .integer($0) }
+                    return json
+                })
+        ]
+        json["observedGeneration"] = observedGeneration.map { .integer($0) }
+        json["objects"] = objects.map { .integer($0) }
+        json["bytes"] = bytes.map { .integer($0) }
+        json["countedAt"] = countedAt.map { .string($0) }
+        json["consumers"] = consumers.map {
+            ["volumes": .integer($0.volumes), "namespaces": .integer($0.namespaces)]
+        }
+        return json
+    }
+}
+
+struct ReconcileCounters: Sendable {
+    let volumesMade: Counter
+    let volumesDeleted: Counter
+    let volumesWithdrawn: Counter
+    let claimsPublished: Counter
+    let refusals: Counter
+    let failed: Counter
+
+    init(_ registry: Registry) {
+        func counter(_ name: String, _ help: String) -> Counter { registry.counter("millrace_controller_\(name)", help) }
+        volumesMade = counter("volumes_created_total", "Volumes made for claims.")
+        volumesDeleted = counter("volumes_deleted_total", "Volumes deleted after their claim.")
+        volumesWithdrawn = counter("volumes_withdrawn_total", "Volumes taken from their claim.")
+        claimsPublished = counter("claims_published_total", "Claims put into namespaces.")
+        refusals = counter("refusals_total", "Claims that were told no.")
+        failed = counter("reconcile_failures_total", "Looks that ended in an error and come again.")
+    }
+}

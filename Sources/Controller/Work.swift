@@ -1,0 +1,135 @@
+import Kubernetes
+
+/// One thing to look at; everything about it is decided anew each time.
+public enum Work: Hashable, Sendable {
+    case claim(ObjectKey)
+    case volume(String)
+    case dataset(ObjectKey)
+    case publication(ObjectKey, into: String)
+}
+
+/// What a change of an object makes worth looking at.
+extension Tables {
+    public mutating func updated(_ claim: PersistentVolumeClaim) -> Set<Work> {
+        set(claim)
+        return concerned(by: claim)
+    }
+
+    public mutating func removed(_ claim: PersistentVolumeClaim) -> Set<Work> {
+        let known = claims[claim.key] ?? claim
+        removeClaim(claim.key)
+        return concerned(by: known)
+    }
+
+    private func concerned(by claim: PersistentVolumeClaim) -> Set<Work> {
+        var works: Set<Work> = [.claim(claim.key)]
+        let volume = Provisioning.volumeName(for: claim)
+        if volumes[volume] != nil { works.insert(.volume(volume)) }
+        var datasets = publishers(ofClaimsNamed: claim.key.name)
+        if let publisher = Publishing.publisher(of: claim) { datasets.insert(publisher) }
+        for dataset in datasets { works.insert(.publication(dataset, into: claim.key.namespace)) }
+        return works
+    }
+
+    public mutating func updated(_ volume: PersistentVolume) -> Set<Work> {
+        set(volume)
+        return concerned(by: volume)
+    }
+
+    public mutating func removed(_ volume: PersistentVolume) -> Set<Work> {
+        removeVolume(volume.key.name)
+        return concerned(by: volume)
+    }
+
+    private func concerned(by volume: PersistentVolume) -> Set<Work> {
+        guard isOurs(volume) else { return [] }
+        var works: Set<Work> = [.volume(volume.key.name)]
+        if let claim = volume.spec.claimRef, let name = claim.name {
+            works.insert(.claim(ObjectKey(namespace: claim.namespace, name: name)))
+        }
+        if let dataset = dataset(of: volume) { works.insert(.dataset(dataset)) }
+        return works
+    }
+
+    public mutating func updated(_ storageClass: StorageClass) -> Set<Work> {
+        let old = set(storageClass)
+        guard storageClass.provisioner == driver || old?.provisioner == driver,
+            old?.metadata.resourceVersion != storageClass.metadata.resourceVersion
+        else { return [] }
+        return Set(claims.values.filter { $0.spec.storageClassName == storageClass.key.name }.map { .claim($0.key) })
+    }
+
+    public mutating func removed(_ storageClass: StorageClass) -> Set<Work> {
+        removeClass(storageClass.key.name)
+        return []
+    }
+
+    public mutating func updated(_ namespace: Namespace) -> Set<Work> {
+        let old = set(namespace)
+        let name = namespace.key.name
+        if let old, old.metadata.labels == namespace.metadata.labels, old.isTerminating == namespace.isTerminating,
+            old.metadata.uid == namespace.metadata.uid
+        {
+            return []
+        }
+        return concerned(byNamespace: name)
+    }
+
+    public mutating func removed(_ namespace: Namespace) -> Set<Work> {
+        removeNamespace(namespace.key.name)
+        return concerned(byNamespace: namespace.key.name)
+    }
+
+    private func concerned(byNamespace name: String) -> Set<Work> {
+        var works: Set<Work> = []
+        for dataset in publishers { works.insert(.publication(dataset, into: name)) }
+        for key in claims(in: name) {
+            works.insert(.claim(key))
+            if let publisher = claims[key].flatMap(Publishing.publisher) {
+                works.insert(.publication(publisher, into: name))
+            }
+        }
+        return works
+    }
+
+    public mutating func updated(_ dataset: Dataset) -> Set<Work> {
+        let old = set(dataset)
+        // Its status is ours: a change of that alone concerns nobody.
+        if let old, old.spec == dataset.spec, old.metadata.uid == dataset.metadata.uid,
+            old.metadata.isBeingDeleted == dataset.metadata.isBeingDeleted
+        {
+            return []
+        }
+        return concerned(byDataset: dataset.key)
+    }
+
+    public mutating func removed(_ dataset: Dataset) -> Set<Work> {
+        removeDataset(dataset.key)
+        return concerned(byDataset: dataset.key)
+    }
+
+    private func concerned(byDataset key: ObjectKey) -> Set<Work> {
+        var works: Set<Work> = [.dataset(key)]
+        for claim in claims.values where datasetNamed(by: claim) == key { works.insert(.claim(claim.key)) }
+        for claim in published(by: key) { works.insert(.publication(key, into: claim.namespace)) }
+        if let dataset = datasets[key], dataset.spec.publish != nil {
+            for namespace in namespaces.values where dataset.publishes(to: namespace) {
+                works.insert(.publication(key, into: namespace.key.name))
+            }
+        }
+        return works
+    }
+
+    /// Everything there is, for a start and for resyncs.
+    public var allWork: Set<Work> {
+        var works = Set(claims.keys.map { Work.claim($0) })
+        works.formUnion(volumes.values.filter(isOurs).map { .volume($0.key.name) })
+        for key in datasets.keys { works.formUnion(concerned(byDataset: key)) }
+        for claim in claims.values {
+            if let publisher = Publishing.publisher(of: claim) {
+                works.insert(.publication(publisher, into: claim.key.namespace))
+            }
+        }
+        return works
+    }
+}
