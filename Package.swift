@@ -95,7 +95,7 @@ var targets: [Target] = [
     tests("NodeTests", ["NodeProtocol", "Keeper"]),
     tests("CSITests", ["CSI"]),
     tests("KubernetesTests", ["Kubernetes", "KubernetesTestSupport", "Threads", log]),
-    tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport"]),
+    tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
 ]
 
 /// Packages by name: only those that a target below asks for are resolved.

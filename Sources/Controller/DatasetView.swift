@@ -45,7 +45,8 @@ public struct DatasetView: Sendable, Equatable {
         attributes["caBundle"] = source.caBundle
         attributes["roleARN"] = source.roleARN
         attributes["stsEndpoint"] = source.stsEndpoint
-        attributes["metadataTTL"] = mount?.metadataTTL
+        // Datasets change seldom: a minute, where a mount by hand trusts for a second.
+        attributes["metadataTTL"] = mount?.metadataTTL ?? "60"
         attributes["readAhead"] = mount?.readAhead
         attributes["uid"] = mount?.uid.map(String.init)
         attributes["gid"] = mount?.gid.map(String.init)

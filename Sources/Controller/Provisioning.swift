@@ -81,13 +81,18 @@ public struct Provisioning: Sendable {
                     Refusal.notAllowed,
                     "\(owner) isn't for namespace \(claim.key.namespace); its parameter allowedNamespaces must name it")
             }
+            if parameters.secret == nil, source.anonymous != true, source.roleARN == nil {
+                throw Refusal(
+                    "CredentialsMissing",
+                    "\(owner) needs the parameters secretName and secretNamespace, or anonymous: \"true\", or roleARN")
+            }
             var view = DatasetView(source: source)
             view.subPath = subPath
             view.secret = parameters.secret
             view.mount = parameters.mount
             return view
         case .dataset(let key):
-            return try view(key, for: namespace, subPath, parameters, tables)
+            return try Self.view(of: key, for: namespace.key.name, subPath, tables)
         case .annotation:
             guard let text = claim.metadata.annotations?[Names.dataset] else {
                 throw Refusal(
@@ -97,30 +102,29 @@ public struct Provisioning: Sendable {
                 throw Refusal(
                     "DatasetMissing", "annotation \(Names.dataset) is \"\(text.prefix(100))\"; it must be namespace/name")
             }
-            return try view(key, for: namespace, subPath, parameters, tables)
+            return try Self.view(of: key, for: namespace.key.name, subPath, tables)
         }
     }
 
-    private func view(
-        _ key: ObjectKey, for namespace: Namespace, _ subPath: String?, _ parameters: ClassParameters, _ tables: Tables
+    /// The view of a Dataset for a namespace that it is granted to.
+    static func view(
+        of key: ObjectKey, for name: String, _ subPath: String?, _ tables: Tables
     ) throws(Refusal) -> DatasetView {
-        let name = namespace.key.name
         // A Dataset that isn't there and one that isn't for this namespace sound the same: nobody learns by asking what
         // others have.
-        let refusal = Refusal(
-            Refusal.notAllowed,
-            "Dataset \(key) isn't there or isn't granted to namespace \(name); its owner can grant it by "
-                + "spec.allowedNamespaces")
-        guard let dataset = tables.datasets[key], dataset.allows(namespace), !dataset.metadata.isBeingDeleted else {
-            throw refusal
+        guard let dataset = tables.datasets[key], let namespace = tables.namespaces[name], dataset.allows(namespace),
+            !dataset.metadata.isBeingDeleted
+        else {
+            throw Refusal(
+                Refusal.notAllowed,
+                "Dataset \(key) isn't there or isn't granted to namespace \(name); its owner can grant it by "
+                    + "spec.allowedNamespaces")
         }
         guard let source = dataset.spec.source.s3 else {
             throw Refusal("SourceUnknown", "Dataset \(key) has no source.s3, the only source of this version")
         }
         if let problem = source.problem { throw Refusal("SourceInvalid", "Dataset \(key): source.s3.\(problem)") }
-        var view = DatasetView(dataset, source: source, subPath: subPath)
-        view.mount = view.mount ?? parameters.mount
-        return view
+        return DatasetView(dataset, source: source, subPath: subPath)
     }
 
     private func checkSpec(

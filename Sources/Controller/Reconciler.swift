@@ -237,3 +237,23 @@ struct ReconcileCounters: Sendable {
         failed = counter("reconcile_failures_total", "Looks that ended in an error and come again.")
     }
 }
+
+/// For the CSI Controller service.
+extension Reconciler {
+    /// The view of a Dataset, if it is granted to the namespace.
+    public func view(of key: ObjectKey, for namespace: String, subPath: String?) throws(Refusal) -> DatasetView {
+        try tables.withLock { tables throws(Refusal) in
+            try Provisioning.view(of: key, for: namespace, subPath, tables)
+        }
+    }
+
+    /// The volumes of this driver that Kubernetes has.
+    public var knownVolumes: [CSIVolume] {
+        tables.withLock { tables in
+            tables.volumes.values.compactMap { volume in
+                guard let csi = volume.spec.csi, csi.driver == tables.driver else { return nil }
+                return CSIVolume(id: csi.volumeHandle, capacityBytes: 0, context: csi.volumeAttributes ?? [:])
+            }
+        }
+    }
+}

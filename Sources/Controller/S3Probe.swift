@@ -64,11 +64,11 @@ public final class S3Probe: SourceProbe {
         _ view: DatasetView, _ credentials: SourceCredentials?, timeoutMs: Int
     ) -> Result<S3Client, S3Error> {
         let source = view.source
-        let region = source.region ?? "us-east-1"
+        let region = source.region ?? credentials?.region ?? "us-east-1"
         let addressing: Endpoint.Addressing? = source.pathStyle.map { $0 ? .path : .virtualHost }
         let endpoint: Endpoint
         do throws(EndpointError) {
-            endpoint = try source.endpoint.map { url throws(EndpointError) in
+            endpoint = try (source.endpoint ?? credentials?.endpoint).map { url throws(EndpointError) in
                 try Endpoint(url: url, region: region, addressing: addressing)
             } ?? Endpoint.aws(region: region, addressing: addressing)
         } catch {

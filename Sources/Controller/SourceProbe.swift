@@ -13,6 +13,9 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
     public var accessKeyID: String
     public var secretAccessKey: String
     public var sessionToken: String?
+    /// What some keep beside the keys; the Dataset's own goes first.
+    public var endpoint: String?
+    public var region: String?
 
     public var description: String { "SourceCredentials(***)" }
     public var customMirror: Mirror { Mirror(self, children: []) }
@@ -23,28 +26,44 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
         self.sessionToken = sessionToken
     }
 
-    /// The spellings of keys that are understood, as people bring Secrets from other systems.
-    public static let idKeys = [
-        "accessKeyID", "accessKeyId", "access_key_id", "AWS_ACCESS_KEY_ID", "awsAccessKeyID", "aws_access_key_id", "key_id",
-    ]
+    /// The spellings of keys that are understood, as people bring Secrets from other systems; the node plugin's own list.
+    public static let idKeys = ["accessKeyID", "accessKeyId", "awsAccessKeyID", "AWS_ACCESS_KEY_ID", "key_id"]
     public static let secretKeys = [
-        "secretAccessKey", "secretKey", "secret_access_key", "AWS_SECRET_ACCESS_KEY", "awsSecretAccessKey",
-        "aws_secret_access_key", "access_key",
+        "secretAccessKey", "secretKey", "awsSecretAccessKey", "AWS_SECRET_ACCESS_KEY", "access_key",
     ]
-    public static let tokenKeys = ["sessionToken", "session_token", "AWS_SESSION_TOKEN", "awsSessionToken"]
+    public static let tokenKeys = ["sessionToken", "awsSessionToken", "AWS_SESSION_TOKEN", "session_token"]
+    public static let endpointKeys = ["endpoint", "AWS_ENDPOINT_URL"]
+    public static let regionKeys = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"]
 
     /// From a Secret's decoded data. The refusal names keys, never values.
     public init(secret data: [String: String], named name: String) throws(Refusal) {
-        func value(_ keys: [String]) -> String? { keys.lazy.compactMap { data[$0] }.first { !$0.isEmpty } }
+        func value(_ keys: [String]) -> String? {
+            keys.lazy.compactMap { data[$0] }.first { !$0.isEmpty }?.trimmingSpace
+        }
+        let known = Set(Self.idKeys + Self.secretKeys + Self.tokenKeys + Self.endpointKeys + Self.regionKeys)
+        let found = data.keys.sorted().joined(separator: ", ")
         guard let id = value(Self.idKeys), let secret = value(Self.secretKeys) else {
-            let found = data.keys.sorted().joined(separator: ", ")
             throw Refusal(
                 "SecretKeys",
                 "Secret \(name) has the keys [\(found)]; it needs accessKeyID and secretAccessKey (or AWS_ACCESS_KEY_ID and "
                     + "AWS_SECRET_ACCESS_KEY)")
         }
-        func trimmed(_ text: String) -> String { String(text.filter { !$0.isNewline }) }
-        self.init(
-            accessKeyID: trimmed(id), secretAccessKey: trimmed(secret), sessionToken: value(Self.tokenKeys).map(trimmed))
+        if let stranger = data.keys.sorted().first(where: { !known.contains($0) }) {
+            throw Refusal(
+                "SecretKeys", "Secret \(name) has the unknown key \(stranger), which the node plugin refuses; remove it")
+        }
+        self.init(accessKeyID: id, secretAccessKey: secret, sessionToken: value(Self.tokenKeys))
+        endpoint = value(Self.endpointKeys)
+        region = value(Self.regionKeys)
+    }
+}
+
+extension String {
+    /// Keys are often stored with the newline of the `echo` that made them.
+    fileprivate var trimmingSpace: String {
+        var text = self[...]
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
     }
 }

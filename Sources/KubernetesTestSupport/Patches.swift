@@ -2,7 +2,7 @@ import Kubernetes
 
 extension JSON {
     /// RFC 7386.
-    func merged(with patch: JSON) -> JSON {
+    public func merged(with patch: JSON) -> JSON {
         guard case .object(let changes) = patch else { return patch }
         var result: JSON = object == nil ? [:] : self
         for (key, change) in changes {

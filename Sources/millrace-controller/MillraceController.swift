@@ -1,0 +1,180 @@
+import ArgumentParser
+import Controller
+import CSIController
+import Glibc
+import Kubernetes
+import Logging
+import Logs
+import Metrics
+import S3
+
+struct MillraceController: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "millrace-controller", abstract: "Makes volumes of Datasets: provisioner, publisher and CSI controller.",
+        version: "0.1.0")
+
+    @Option(help: "Serve the CSI Controller service at this socket, like unix:///csi/csi.sock.")
+    var csiEndpoint: String?
+    @Flag(help: "Serve CSI alone and talk to no API server.")
+    var noKubernetes = false
+    @Option(help: "The driver's name, as in the CSIDriver object.")
+    var driverName = Names.defaultDriver
+    @Option(help: "A kubeconfig (default: KUBECONFIG, the pod's service account, ~/.kube/config).")
+    var kubeconfig: String?
+    @Option(help: "A file with the secret key of volume ids, the same for all replicas (default: made beside the socket).")
+    var volumeKeyFile: String?
+    @Option(help: "Where /metrics, /healthz and /readyz are served, like 0.0.0.0:9808 (default: nowhere).")
+    var metrics: String?
+    @Flag(help: "Lead without asking: for a single replica that never overlaps with another.")
+    var noLeaderElection = false
+    @Option(help: "The Lease's name.")
+    var leaseName = "millrace-controller"
+    @Option(help: "The Lease's namespace (default: the pod's).")
+    var leaseNamespace: String?
+    @Option(help: "This replica's name in the Lease (default: the host's name and a random end).")
+    var identity: String?
+    @Option(help: "Things that are worked on at a time.")
+    var workers = 8
+    @Option(help: "Seconds between two full comparisons with the API server.")
+    var resyncSeconds = 900
+    @Option(help: "Seconds between two checks of a Dataset's source.")
+    var probeSeconds = 300
+    @Flag(help: "Don't ask Datasets' sources; the controller then needs no right on Secrets.")
+    var noProbes = false
+    @Flag(help: "Let the policy Immediate delete pods that use what was revoked; needs rights on pods.")
+    var allowEviction = false
+    @Option(help: "trace, debug, info, notice, warning, error or critical.")
+    var logLevel = "info"
+    @Option(help: "text or json.")
+    var logFormat = "text"
+
+    func validate() throws {
+        if noKubernetes && csiEndpoint == nil {
+            throw ValidationError("--no-kubernetes leaves nothing to do without --csi-endpoint")
+        }
+        guard (1...256).contains(workers) else { throw ValidationError("--workers must be from 1 to 256") }
+        guard resyncSeconds >= 10 else { throw ValidationError("--resync-seconds must be 10 or more") }
+        guard probeSeconds >= 1 else { throw ValidationError("--probe-seconds must be 1 or more") }
+        guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level \(logLevel) isn't known") }
+        guard LogOutput.Format(rawValue: logFormat) != nil else { throw ValidationError("--log-format is text or json") }
+    }
+
+    func run() async throws {
+        LogOutput.bootstrap(level: Logger.Level(rawValue: logLevel)!, format: LogOutput.Format(rawValue: logFormat)!)
+        let logger = Logger(label: "controller")
+        let registry = Registry()
+        do {
+            let ids = VolumeIDs(key: try VolumeKey.load(file: volumeKeyFile, besides: csiEndpoint))
+            if noKubernetes {
+                try await serveAlone(ids, registry, logger)
+            } else {
+                try await serveCluster(ids, registry, logger)
+            }
+        } catch {
+            logger.critical("cannot go on", metadata: ["error": "\(error)"])
+            throw ExitCode(1)
+        }
+    }
+
+    private func serveAlone(_ ids: VolumeIDs, _ registry: Registry, _ logger: Logger) async throws {
+        let health = try listen(registry, isHealthy: { true }, isReady: { true })
+        defer { health?.stop() }
+        let server = try csiServer(VolumeService(ids: ids), isReady: { true })
+        logger.info("serving CSI alone", metadata: ["endpoint": "\(csiEndpoint ?? "")"])
+        try await untilTermination { try await server?.run() }
+    }
+
+    private func serveCluster(_ ids: VolumeIDs, _ registry: Registry, _ logger: Logger) async throws {
+        var environment: [String: String] = [:]
+        for name in ["KUBECONFIG", "HOME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"] {
+            environment[name] = getenv(name).map { String(cString: $0) }
+        }
+        let configuration = try Configuration.find(kubeconfig: kubeconfig, environment: environment)
+        let client = Client(
+            transport: CurlTransport(configuration), fieldManager: Names.controller, metrics: registry)
+        var sources: SourceObserver?
+        if !noProbes {
+            var settings = SourceObserver.Settings()
+            settings.intervalMs = probeSeconds * 1000
+            let probe = S3Probe(engine: TransferEngine(), metrics: registry, logger: logger)
+            sources = SourceObserver(client: client, probe: probe, settings: settings, logger: logger)
+        }
+        let provisioning = Provisioning(ids: ids)
+        let reconciler = Reconciler(
+            client: client, tables: Tables(driver: driverName), provisioning: provisioning, sources: sources,
+            allowsEviction: allowEviction, metrics: registry, logger: logger)
+        var settings = ControllerService.Settings()
+        settings.workers = workers
+        settings.resyncSeconds = resyncSeconds
+        let service = ControllerService(
+            client: client, reconciler: reconciler, sources: sources, settings: settings, metrics: registry, logger: logger)
+        // A replica that doesn't lead is ready as well: it can take over.
+        let health = try listen(registry, isHealthy: { service.isHealthy }, isReady: { true })
+        defer { health?.stop() }
+        let volumes = VolumeService(
+            ids: ids,
+            resolve: { key, namespace, subPath throws(Refusal) in
+                try reconciler.view(of: key, for: namespace ?? "", subPath: subPath)
+            }, others: { reconciler.knownVolumes })
+        let server = try csiServer(volumes, isReady: { service.isReady || noLeaderElection == false })
+        let name = identity ?? "\(hostname())-\(String(UInt32.random(in: 0 ... .max), radix: 16))"
+        try await untilTermination {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                if let server { group.addTask { try await server.run() } }
+                group.addTask {
+                    if noLeaderElection {
+                        await service.run()
+                        return
+                    }
+                    let election = LeaderElection(
+                        client: client, name: leaseName, namespace: leaseNamespace ?? configuration.namespace,
+                        identity: name, logger: logger)
+                    // Without the lease nothing may be done any more; the kubelet starts a fresh process.
+                    if await election.run({ await service.run() }) { throw LeadershipLost() }
+                }
+                try await group.waitForAll()
+            }
+        }
+    }
+
+    private struct LeadershipLost: Error, CustomStringConvertible { var description: String { "the leadership was lost" } }
+
+    private func csiServer(_ volumes: VolumeService, isReady: @escaping @Sendable () -> Bool) throws -> CSIServer? {
+        guard let csiEndpoint else { return nil }
+        return try CSIServer(
+            endpoint: csiEndpoint, driver: driverName, version: Self.configuration.version, volumes: volumes,
+            isReady: isReady)
+    }
+
+    private func listen(
+        _ registry: Registry, isHealthy: @escaping @Sendable () -> Bool, isReady: @escaping @Sendable () -> Bool
+    ) throws -> HealthServer? {
+        guard let metrics else { return nil }
+        let parts = metrics.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, let port = Int(parts[1]), (0...65535).contains(port) else {
+            throw ValidationError("--metrics \(metrics) must be ADDRESS:PORT")
+        }
+        let answers = HealthServer.Answers(isHealthy: isHealthy, isReady: isReady, metrics: registry)
+        guard let server = HealthServer(address: parts[0], port: port, answers) else {
+            throw ValidationError("--metrics \(metrics): \(String(cString: strerror(errno)))")
+        }
+        return server
+    }
+
+    private func hostname() -> String {
+        var name = [CChar](repeating: 0, count: 256)
+        gethostname(&name, name.count - 1)
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Runs the body until it ends or a signal comes; then cancels it and waits for it.
+    private func untilTermination(_ body: @escaping @Sendable () async throws -> Void) async throws {
+        let work = Task { try await body() }
+        let signals = Task {
+            await Termination.wait()
+            work.cancel()
+        }
+        defer { signals.cancel() }
+        do { try await work.value } catch is CancellationError {}
+    }
+}

@@ -1,0 +1,84 @@
+import Kubernetes
+import KubernetesTestSupport
+import Testing
+
+@testable import Controller
+
+/// What the CRD refuses before the controller ever sees it.
+@Suite struct DatasetSchemaTests {
+    private func create(_ spec: JSON) throws -> (status: Int, message: String) {
+        let server = try APIServer.cluster()
+        let base: JSON = ["source": ["s3": ["bucket": "bkt"]], "secretRef": ["name": "keys"]]
+        let object: JSON = ["metadata": ["name": "d"], "spec": base.merged(with: spec)]
+        let response = server.perform(
+            APIRequest(method: "POST", target: Dataset.resource.path(namespace: "courses"), body: object.bytes))
+        server.stop()
+        return (response.status, (try JSON(parsing: response.body))["message"]?.string ?? "")
+    }
+
+    @Test(arguments: [
+        (#"{"source": null}"#, "spec.source: Required value"),
+        (#"{"source": {"s3": {"bucket": null}}}"#, "spec.source.s3.bucket: Required value"),
+        (#"{"source": {"s3": {"bucket": "a/b"}}}"#, "should match"),
+        (#"{"source": {"s3": {"bucket": "a..b"}}}"#, "must not contain '..'"),
+        (#"{"source": {"s3": {"prefix": ""}}}"#, "spec.source.s3.prefix"),
+        (#"{"source": {"s3": {"prefix": "a/../b"}}}"#, "prefix must not contain '.' or '..' as a directory"),
+        (#"{"source": {"s3": {"prefix": "/a"}}}"#, "prefix must not begin with '/'"),
+        (#"{"source": {"s3": {"endpoint": "minio:9000"}}}"#, "spec.source.s3.endpoint"),
+        (#"{"source": {"s3": {"endpoint": "https://user:pw@host"}}}"#, "spec.source.s3.endpoint"),
+        (#"{"source": {"nfs": {"server": "x"}}}"#, "exactly one source must be set"),
+        (#"{"source": {"s3": null, "nfs": {"server": "x"}}}"#, "the only source of this version is s3"),
+        (#"{"secretRef": null}"#, "credentials are missing: set secretRef"),
+        (#"{"source": {"s3": {"anonymous": true}}}"#, "secretRef and source.s3.anonymous: true exclude each other"),
+        (#"{"secretRef": {"name": "Bad/Name"}}"#, "spec.secretRef.name"),
+        (#"{"access": "ReadWrite"}"#, "spec.access: Unsupported value"),
+        (#"{"allowedNamespaces": {"from": "Selector"}}"#, "selector must be set if from is Selector"),
+        (#"{"allowedNamespaces": {"from": "All", "selector": {}}}"#, "selector must be set if from is Selector"),
+        (#"{"allowedNamespaces": {"from": "Everyone"}}"#, "spec.allowedNamespaces.from: Unsupported value"),
+        (#"{"publish": {"claimName": "x"}}"#, "spec.publish.namespaceSelector: Required value"),
+        (#"{"publish": {"namespaceSelector": {}, "claimName": "Bad_Name"}}"#, "spec.publish.claimName"),
+        (#"{"publish": {"namespaceSelector": {}, "capacity": "lots"}}"#, "spec.publish.capacity"),
+        (#"{"mount": {"uid": -1}}"#, "spec.mount.uid"),
+        (#"{"mount": {"metadataTTL": "soon"}}"#, "spec.mount.metadataTTL"),
+        (#"{"mount": {"fileMode": "999"}}"#, "spec.mount.fileMode"),
+        (#"{"revocation": "Later"}"#, "spec.revocation"),
+        (#"{"source": {"s3": {"caBundle": "not pem"}}}"#, "caBundle must hold certificates in PEM"),
+    ] as [(String, String)]) func refuses(_ spec: String, _ expected: String) throws {
+        let (status, message) = try create(JSON(parsing: spec))
+        #expect(status == 422)
+        #expect(message.contains(expected), "\(message)")
+    }
+
+    @Test(arguments: [
+        #"{}"#,
+        #"{"source": {"s3": {"prefix": "a/b.c/", "endpoint": "https://s3.example.com:9000", "region": "eu-1"}}}"#,
+        #"{"source": {"s3": {"anonymous": true}}, "secretRef": null}"#,
+        #"{"source": {"s3": {"roleARN": "arn:aws:iam::1:role/x"}}, "secretRef": null}"#,
+        #"{"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}"#,
+        #"{"publish": {"namespaceSelector": {}, "capacity": "10Gi"}, "revocation": "Immediate"}"#,
+        #"{"mount": {"metadataTTL": "immutable", "readAhead": "8Mi", "uid": 1000, "fileMode": "0444", "dirMode": "555"}}"#,
+    ]) func takes(_ spec: String) throws {
+        let (status, message) = try create(JSON(parsing: spec))
+        #expect(status == 201, "\(message)")
+    }
+
+    @Test func theSwiftTypesKnowEveryFieldOfTheSchema() throws {
+        let crd = try json(fromYAML: text(of: "charts/millrace/files/datasets.yaml"))
+        let schema = try #require(crd.at("spec", "versions")?.array?[0].at("schema", "openAPIV3Schema"))
+        let s3 = Set(schema.at("properties", "spec", "properties", "source", "properties", "s3", "properties")!.object!.keys)
+        var source = Dataset.S3Source(bucket: "b")
+        source.prefix = "x"
+        source.endpoint = "x"
+        source.region = "x"
+        source.pathStyle = true
+        source.anonymous = true
+        source.requesterPays = true
+        source.caBundle = "x"
+        source.roleARN = "x"
+        source.stsEndpoint = "x"
+        let view = DatasetView(source: source)
+        // Each of them reaches the node.
+        #expect(s3.subtracting(view.attributes(forNamespace: "n").keys).isEmpty)
+        #expect(s3.allSatisfy(ClassParameters.known.contains))
+    }
+}
