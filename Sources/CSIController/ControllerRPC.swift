@@ -1,5 +1,5 @@
-import Controller
 import CSIProtocol
+import Controller
 import GRPCCore
 
 /// The CSI Controller service: checks requests and passes them to `VolumeService`. Secrets in requests aren't looked at.
@@ -16,7 +16,8 @@ struct ControllerRPC: Csi_V1_Controller.SimpleServiceProtocol {
             }
             if let problem = Self.problem(request.volumeCapabilities) { throw VolumeError(.invalidArgument, problem) }
             guard !request.hasVolumeContentSource else {
-                throw VolumeError(.invalidArgument, "volume_content_source: volumes aren't made from snapshots or volumes")
+                throw VolumeError(
+                    .invalidArgument, "volume_content_source: volumes aren't made from snapshots or volumes")
             }
             guard request.mutableParameters.isEmpty else {
                 throw VolumeError(.invalidArgument, "mutable_parameters: nothing of a volume can be modified")

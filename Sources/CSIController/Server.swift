@@ -1,8 +1,8 @@
-import Controller
 import CSIProtocol
-import Glibc
+import Controller
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import Glibc
 import Logging
 
 /// What can be wrong with a CSI endpoint.

@@ -126,7 +126,8 @@ public struct ClassParameters: Sendable, Equatable {
         } else if name != nil || namespace != nil {
             throw wrong("secretName and secretNamespace must be set both")
         }
-        if secret != nil, case .s3 = source {} else if secret != nil {
+        if secret != nil, case .s3 = source {
+        } else if secret != nil {
             throw wrong("secretName can't be set for a Dataset: its own secretRef is used")
         }
     }

@@ -44,15 +44,25 @@ public final class ControllerService: Sendable {
         await withTaskCancellationHandler {
             await withTaskGroup(of: Void.self) { group in
                 let gate = Gate(5)
-                reflect(PersistentVolumeClaim.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.claims.values) })
-                reflect(PersistentVolume.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.volumes.values) })
-                reflect(StorageClass.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.classes.values) })
-                reflect(Namespace.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.namespaces.values) })
-                reflect(Dataset.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.datasets.values) })
+                reflect(
+                    PersistentVolumeClaim.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    { Array($0.claims.values) })
+                reflect(
+                    PersistentVolume.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    { Array($0.volumes.values) })
+                reflect(
+                    StorageClass.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    { Array($0.classes.values) })
+                reflect(
+                    Namespace.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    { Array($0.namespaces.values) })
+                reflect(
+                    Dataset.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.datasets.values) })
                 group.addTask { [self] in
                     // Before all five tables are full, a missing Dataset would look like one that was deleted.
                     await gate.wait()
-                    logger.info("tables are filled", metadata: ["work": "\(reconciler.tables.withLock(\.allWork).count)"])
+                    logger.info(
+                        "tables are filled", metadata: ["work": "\(reconciler.tables.withLock(\.allWork).count)"])
                     progress.synced()
                     await withTaskGroup(of: Void.self) { workers in
                         for _ in 0..<settings.workers { workers.addTask { await self.work() } }
@@ -96,7 +106,11 @@ public final class ControllerService: Sendable {
         var now: [Work] = []
         for work in works {
             // Every volume changes its Dataset's count of consumers.
-            if case .dataset = work, works.count > 1 { await queue.add(work, afterMs: settings.statusIntervalMs) } else { now.append(work) }
+            if case .dataset = work, works.count > 1 {
+                await queue.add(work, afterMs: settings.statusIntervalMs)
+            } else {
+                now.append(work)
+            }
         }
         await queue.add(now)
     }

@@ -31,7 +31,8 @@ public struct Observation: Sendable, Equatable {
 /// Makes a Dataset's status out of what is known.
 public enum DatasetStatus {
     public static func make(
-        for dataset: Dataset, observation: Observation?, consumers: Dataset.Consumers, conflicts: Set<String>, now: String
+        for dataset: Dataset, observation: Observation?, consumers: Dataset.Consumers, conflicts: Set<String>,
+        now: String
     ) -> Dataset.Status {
         var status = Dataset.Status()
         status.observedGeneration = dataset.metadata.generation
@@ -66,15 +67,22 @@ public enum DatasetStatus {
                 source("True", "Answered", "The source answers.")
             )
         case .secretUnusable(let reason, let text)?:
-            return (credentials("False", reason, text), source(unknown.0, unknown.1, "It needs credentials to be asked."))
+            return (
+                credentials("False", reason, text), source(unknown.0, unknown.1, "It needs credentials to be asked.")
+            )
         case .secretNotReadable(let text)?:
             return (credentials("Unknown", "NotReadable", text), source(unknown.0, unknown.1, text))
         case .denied(let text)?:
             return (credentials("False", "Denied", text), source("True", "Answered", "The source answers."))
         case .noBucket(let text)?:
-            return (credentials(unknown.0, unknown.1, "There is no bucket to try them on."), source("False", "NoBucket", text))
+            return (
+                credentials(unknown.0, unknown.1, "There is no bucket to try them on."),
+                source("False", "NoBucket", text)
+            )
         case .unreachable(let text)?:
-            return (credentials(unknown.0, unknown.1, "The source can't be reached."), source("False", "Unreachable", text))
+            return (
+                credentials(unknown.0, unknown.1, "The source can't be reached."), source("False", "Unreachable", text)
+            )
         case .notChecked(let text)?:
             return (credentials(unknown.0, unknown.1, text), source(unknown.0, unknown.1, text))
         }
@@ -97,7 +105,8 @@ public enum DatasetStatus {
     private static func published(_ dataset: Dataset, _ conflicts: Set<String>) -> Condition {
         guard !conflicts.isEmpty else {
             return Condition(
-                type: "Published", status: "True", reason: "Published", message: "Every namespace that matches has its claim.")
+                type: "Published", status: "True", reason: "Published",
+                message: "Every namespace that matches has its claim.")
         }
         let names = conflicts.sorted()
         let some = names.prefix(5).joined(separator: ", ") + (names.count > 5 ? " and \(names.count - 5) more" : "")

@@ -100,7 +100,8 @@ public struct Provisioning: Sendable {
             }
             guard let key = ObjectKey(reference: text, defaultNamespace: claim.key.namespace) else {
                 throw Refusal(
-                    "DatasetMissing", "annotation \(Names.dataset) is \"\(text.prefix(100))\"; it must be namespace/name")
+                    "DatasetMissing",
+                    "annotation \(Names.dataset) is \"\(text.prefix(100))\"; it must be namespace/name")
             }
             return try Self.view(of: key, for: namespace.key.name, subPath, tables)
         }

@@ -22,7 +22,8 @@ public enum Publishing {
         let wanted = isWanted ? dataset.map { $0.publishedClaimName } : nil
         // What was published before and should not be there any more, also under an earlier name.
         for claimKey in tables.claims(in: name).sorted() {
-            guard let claim = tables.claims[claimKey], isPublished(claim, by: key), !claim.metadata.isBeingDeleted else {
+            guard let claim = tables.claims[claimKey], isPublished(claim, by: key), !claim.metadata.isBeingDeleted
+            else {
                 continue
             }
             let isSame = claim.metadata.labels?[Names.datasetUID] == dataset?.metadata.uid
@@ -37,6 +38,17 @@ public enum Publishing {
             decisions.append(.create(makeClaim(dataset, wanted, name)))
         }
         return decisions
+    }
+
+    /// Namespaces where somebody's own claim has the name.
+    public static func conflicts(_ dataset: Dataset, _ tables: Tables) -> Set<String> {
+        guard dataset.spec.publish != nil else { return [] }
+        var names: Set<String> = []
+        for namespace in tables.namespaces.values where dataset.publishes(to: namespace) && !namespace.isTerminating {
+            let key = ObjectKey(namespace: namespace.key.name, name: dataset.publishedClaimName)
+            if let claim = tables.claims[key], !isPublished(claim, by: dataset.key) { names.insert(namespace.key.name) }
+        }
+        return names
     }
 
     /// Made here, for this Dataset, in this place. A person's copy of the manifest elsewhere isn't.

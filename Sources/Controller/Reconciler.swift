@@ -12,8 +12,6 @@ public final class Reconciler: Sendable {
     private let sources: SourceObserver?
     private let logger: Logger
     private let counters: ReconcileCounters
-    /// Namespaces where a Dataset's claim can't be published, as the name is taken.
-    private let conflicts = Locked<[ObjectKey: Set<String>]>([:])
     private let allowsEviction: Bool
 
     /// `sources`: nil where sources aren't asked. `allowsEviction`: whether pods may be deleted for a grant that is
@@ -165,31 +163,37 @@ public final class Reconciler: Sendable {
                 }
             }
         }
-        let hasChanged = conflicts.withLock { conflicts in
-            let old = conflicts[key] ?? []
-            let new = isTaken ? old.union([namespace]) : old.subtracting([namespace])
-            conflicts[key] = new.isEmpty ? nil : new
-            return new != old
+        let wasTaken = tables.withLock { tables in
+            tables.datasets[key]?.status?.conditions?.contains { $0.type == "Published" && $0.status == "False" }
+                ?? false
         }
-        if hasChanged { _ = try await reconcile(dataset: key) }
+        if isTaken || wasTaken { _ = try await reconcile(dataset: key) }
     }
 
     // MARK: Datasets
 
     private func reconcile(dataset key: ObjectKey) async throws(APIError) -> WorkOutcome {
         guard let dataset = tables.withLock({ $0.datasets[key] }) else {
-            conflicts.withLock { $0[key] = nil }
             await sources?.forget(key)
             return .done
         }
         let observation = await sources?.observation(of: dataset)
-        let consumers = tables.withLock { $0.consumers(of: key) }
-        let taken = conflicts.withLock { $0[key] ?? [] }
+        let (consumers, taken) = tables.withLock { ($0.consumers(of: key), Publishing.conflicts(dataset, $0)) }
         let status = DatasetStatus.make(
             for: dataset, observation: observation, consumers: consumers, conflicts: taken, now: Timestamp.now())
         guard status != dataset.status else { return .done }
-        try await client.patch(
-            Dataset.self, key.name, namespace: key.namespace, merge: ["status": status.json], subresource: "status")
+        do throws(APIError) {
+            let written = try await client.patch(
+                Dataset.self, key.name, namespace: key.namespace, merge: ["status": status.json], subresource: "status")
+            // The status alone: a newer spec must come by the watch, which looks at what it concerns.
+            tables.withLock { tables in
+                guard var known = tables.datasets[key], known.metadata.uid == written.metadata.uid else { return }
+                known.status = written.status
+                tables.set(known)
+            }
+        } catch {
+            guard error.isNotFound else { throw error }
+        }
         return .done
     }
 }
@@ -228,7 +232,9 @@ struct ReconcileCounters: Sendable {
     let failed: Counter
 
     init(_ registry: Registry) {
-        func counter(_ name: String, _ help: String) -> Counter { registry.counter("millrace_controller_\(name)", help) }
+        func counter(_ name: String, _ help: String) -> Counter {
+            registry.counter("millrace_controller_\(name)", help)
+        }
         volumesMade = counter("volumes_created_total", "Volumes made for claims.")
         volumesDeleted = counter("volumes_deleted_total", "Volumes deleted after their claim.")
         volumesWithdrawn = counter("volumes_withdrawn_total", "Volumes taken from their claim.")

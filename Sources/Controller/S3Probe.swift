@@ -68,9 +68,10 @@ public final class S3Probe: SourceProbe {
         let addressing: Endpoint.Addressing? = source.pathStyle.map { $0 ? .path : .virtualHost }
         let endpoint: Endpoint
         do throws(EndpointError) {
-            endpoint = try (source.endpoint ?? credentials?.endpoint).map { url throws(EndpointError) in
-                try Endpoint(url: url, region: region, addressing: addressing)
-            } ?? Endpoint.aws(region: region, addressing: addressing)
+            endpoint =
+                try (source.endpoint ?? credentials?.endpoint).map { url throws(EndpointError) in
+                    try Endpoint(url: url, region: region, addressing: addressing)
+                } ?? Endpoint.aws(region: region, addressing: addressing)
         } catch {
             return .failure(.network(error.description))
         }
@@ -80,7 +81,8 @@ public final class S3Probe: SourceProbe {
                 sessionToken: $0.sessionToken.map { Secret($0) })
         }
         var configuration = S3Configuration(
-            bucket: source.bucket, endpoint: endpoint, credentials: StaticCredentials(keys, origin: "the Dataset's Secret"))
+            bucket: source.bucket, endpoint: endpoint,
+            credentials: StaticCredentials(keys, origin: "the Dataset's Secret"))
         configuration.requesterPays = source.requesterPays ?? false
         configuration.requestTimeoutMs = timeoutMs
         configuration.connection.caPEM = source.caBundle.map { Array($0.utf8) }

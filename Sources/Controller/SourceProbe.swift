@@ -50,7 +50,8 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
         }
         if let stranger = data.keys.sorted().first(where: { !known.contains($0) }) {
             throw Refusal(
-                "SecretKeys", "Secret \(name) has the unknown key \(stranger), which the node plugin refuses; remove it")
+                "SecretKeys", "Secret \(name) has the unknown key \(stranger), which the node plugin refuses; remove it"
+            )
         }
         self.init(accessKeyID: id, secretAccessKey: secret, sessionToken: value(Self.tokenKeys))
         endpoint = value(Self.endpointKeys)

@@ -52,5 +52,7 @@ public struct VolumeIDs: Sendable {
 
 extension DatasetView {
     /// What a volume id says of it.
-    public var summary: String { dataset.map { "ds:\($0)\(subPath.map { ":\($0)" } ?? "")" } ?? "s3:\(source.bucket)/\(prefix)" }
+    public var summary: String {
+        dataset.map { "ds:\($0)\(subPath.map { ":\($0)" } ?? "")" } ?? "s3:\(source.bucket)/\(prefix)"
+    }
 }

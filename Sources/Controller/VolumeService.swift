@@ -25,7 +25,8 @@ public struct CSIVolume: Sendable, Equatable {
 /// listings and to tell a repeated call from a contradicting one; nothing depends on that memory.
 public final class VolumeService: Sendable {
     /// Finds the view of a Dataset for a namespace, checking the grant.
-    public typealias Resolver = @Sendable (ObjectKey, _ namespace: String?, _ subPath: String?) throws(Refusal) -> DatasetView
+    public typealias Resolver =
+        @Sendable (ObjectKey, _ namespace: String?, _ subPath: String?) throws(Refusal) -> DatasetView
 
     private struct Made: Equatable {
         var volume: CSIVolume
@@ -61,7 +62,8 @@ public final class VolumeService: Sendable {
             throw VolumeError(.invalidArgument, "capacity_range: bytes must not be negative")
         }
         guard limitBytes == 0 || requiredBytes <= limitBytes else {
-            throw VolumeError(.outOfRange, "capacity_range: \(requiredBytes) bytes are required but \(limitBytes) the limit")
+            throw VolumeError(
+                .outOfRange, "capacity_range: \(requiredBytes) bytes are required but \(limitBytes) the limit")
         }
         let view: DatasetView
         do throws(Refusal) { view = try self.view(parameters) } catch {
@@ -75,7 +77,8 @@ public final class VolumeService: Sendable {
         let made = Made(volume: volume, parameters: parameters)
         return try memory.withLock { memory throws(VolumeError) in
             if let known = memory.byName[name] {
-                let fits = known.volume.capacityBytes >= requiredBytes
+                let fits =
+                    known.volume.capacityBytes >= requiredBytes
                     && (limitBytes == 0 || known.volume.capacityBytes <= limitBytes)
                 guard fits, known.parameters == parameters else {
                     throw VolumeError(
@@ -104,7 +107,8 @@ public final class VolumeService: Sendable {
             guard let namespace = parameters["csi.storage.k8s.io/pvc/namespace"] else {
                 throw Refusal(
                     Refusal.notAllowed,
-                    "parameter dataset needs the claim's namespace: run external-provisioner with --extra-create-metadata")
+                    "parameter dataset needs the claim's namespace: run external-provisioner with --extra-create-metadata"
+                )
             }
             return try resolve(key, namespace, understood.subPath)
         case .s3(let source):

@@ -13,7 +13,14 @@ extension APIServer {
     public func history(_ resource: Resource, after revision: Int, count: Int = .max) -> [HistoryEvent] {
         state.withLock { state in
             let table = ServerState.table(resource)
-            return state.log.lazy.filter { $0.revision > revision && $0.table == table }.prefix(count).compactMap { change in
+            // The log is in order of revisions.
+            var low = 0
+            var high = state.log.count
+            while low < high {
+                let middle = (low + high) / 2
+                if state.log[middle].revision <= revision { low = middle + 1 } else { high = middle }
+            }
+            return state.log[low...].lazy.filter { $0.table == table }.prefix(count).compactMap { change in
                 guard let object = change.new ?? change.old else { return nil }
                 return HistoryEvent(
                     revision: change.revision, resource: resource, object: object, isDeletion: change.new == nil)

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Controller
 import CSIController
+import Controller
 import Glibc
 import Kubernetes
 import Logging
@@ -10,7 +10,8 @@ import S3
 
 struct MillraceController: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "millrace-controller", abstract: "Makes volumes of Datasets: provisioner, publisher and CSI controller.",
+        commandName: "millrace-controller",
+        abstract: "Makes volumes of Datasets: provisioner, publisher and CSI controller.",
         version: "0.1.0")
 
     @Option(help: "Serve the CSI Controller service at this socket, like unix:///csi/csi.sock.")
@@ -21,7 +22,8 @@ struct MillraceController: AsyncParsableCommand {
     var driverName = Names.defaultDriver
     @Option(help: "A kubeconfig (default: KUBECONFIG, the pod's service account, ~/.kube/config).")
     var kubeconfig: String?
-    @Option(help: "A file with the secret key of volume ids, the same for all replicas (default: made beside the socket).")
+    @Option(
+        help: "A file with the secret key of volume ids, the same for all replicas (default: made beside the socket).")
     var volumeKeyFile: String?
     @Option(help: "Where /metrics, /healthz and /readyz are served, like 0.0.0.0:9808 (default: nowhere).")
     var metrics: String?
@@ -55,8 +57,12 @@ struct MillraceController: AsyncParsableCommand {
         guard (1...256).contains(workers) else { throw ValidationError("--workers must be from 1 to 256") }
         guard resyncSeconds >= 10 else { throw ValidationError("--resync-seconds must be 10 or more") }
         guard probeSeconds >= 1 else { throw ValidationError("--probe-seconds must be 1 or more") }
-        guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level \(logLevel) isn't known") }
-        guard LogOutput.Format(rawValue: logFormat) != nil else { throw ValidationError("--log-format is text or json") }
+        guard Logger.Level(rawValue: logLevel) != nil else {
+            throw ValidationError("--log-level \(logLevel) isn't known")
+        }
+        guard LogOutput.Format(rawValue: logFormat) != nil else {
+            throw ValidationError("--log-format is text or json")
+        }
     }
 
     func run() async throws {
@@ -107,7 +113,8 @@ struct MillraceController: AsyncParsableCommand {
         settings.workers = workers
         settings.resyncSeconds = resyncSeconds
         let service = ControllerService(
-            client: client, reconciler: reconciler, sources: sources, settings: settings, metrics: registry, logger: logger)
+            client: client, reconciler: reconciler, sources: sources, settings: settings, metrics: registry,
+            logger: logger)
         // A replica that doesn't lead is ready as well: it can take over.
         let health = try listen(registry, isHealthy: { service.isHealthy }, isReady: { true })
         defer { health?.stop() }
@@ -137,7 +144,9 @@ struct MillraceController: AsyncParsableCommand {
         }
     }
 
-    private struct LeadershipLost: Error, CustomStringConvertible { var description: String { "the leadership was lost" } }
+    private struct LeadershipLost: Error, CustomStringConvertible {
+        var description: String { "the leadership was lost" }
+    }
 
     private func csiServer(_ volumes: VolumeService, isReady: @escaping @Sendable () -> Bool) throws -> CSIServer? {
         guard let csiEndpoint else { return nil }

@@ -16,34 +16,36 @@ import Testing
         return (response.status, (try JSON(parsing: response.body))["message"]?.string ?? "")
     }
 
-    @Test(arguments: [
-        (#"{"source": null}"#, "spec.source: Required value"),
-        (#"{"source": {"s3": {"bucket": null}}}"#, "spec.source.s3.bucket: Required value"),
-        (#"{"source": {"s3": {"bucket": "a/b"}}}"#, "should match"),
-        (#"{"source": {"s3": {"bucket": "a..b"}}}"#, "must not contain '..'"),
-        (#"{"source": {"s3": {"prefix": ""}}}"#, "spec.source.s3.prefix"),
-        (#"{"source": {"s3": {"prefix": "a/../b"}}}"#, "prefix must not contain '.' or '..' as a directory"),
-        (#"{"source": {"s3": {"prefix": "/a"}}}"#, "prefix must not begin with '/'"),
-        (#"{"source": {"s3": {"endpoint": "minio:9000"}}}"#, "spec.source.s3.endpoint"),
-        (#"{"source": {"s3": {"endpoint": "https://user:pw@host"}}}"#, "spec.source.s3.endpoint"),
-        (#"{"source": {"nfs": {"server": "x"}}}"#, "exactly one source must be set"),
-        (#"{"source": {"s3": null, "nfs": {"server": "x"}}}"#, "the only source of this version is s3"),
-        (#"{"secretRef": null}"#, "credentials are missing: set secretRef"),
-        (#"{"source": {"s3": {"anonymous": true}}}"#, "secretRef and source.s3.anonymous: true exclude each other"),
-        (#"{"secretRef": {"name": "Bad/Name"}}"#, "spec.secretRef.name"),
-        (#"{"access": "ReadWrite"}"#, "spec.access: Unsupported value"),
-        (#"{"allowedNamespaces": {"from": "Selector"}}"#, "selector must be set if from is Selector"),
-        (#"{"allowedNamespaces": {"from": "All", "selector": {}}}"#, "selector must be set if from is Selector"),
-        (#"{"allowedNamespaces": {"from": "Everyone"}}"#, "spec.allowedNamespaces.from: Unsupported value"),
-        (#"{"publish": {"claimName": "x"}}"#, "spec.publish.namespaceSelector: Required value"),
-        (#"{"publish": {"namespaceSelector": {}, "claimName": "Bad_Name"}}"#, "spec.publish.claimName"),
-        (#"{"publish": {"namespaceSelector": {}, "capacity": "lots"}}"#, "spec.publish.capacity"),
-        (#"{"mount": {"uid": -1}}"#, "spec.mount.uid"),
-        (#"{"mount": {"metadataTTL": "soon"}}"#, "spec.mount.metadataTTL"),
-        (#"{"mount": {"fileMode": "999"}}"#, "spec.mount.fileMode"),
-        (#"{"revocation": "Later"}"#, "spec.revocation"),
-        (#"{"source": {"s3": {"caBundle": "not pem"}}}"#, "caBundle must hold certificates in PEM"),
-    ] as [(String, String)]) func refuses(_ spec: String, _ expected: String) throws {
+    @Test(
+        arguments: [
+            (#"{"source": null}"#, "spec.source: Required value"),
+            (#"{"source": {"s3": {"bucket": null}}}"#, "spec.source.s3.bucket: Required value"),
+            (#"{"source": {"s3": {"bucket": "a/b"}}}"#, "should match"),
+            (#"{"source": {"s3": {"bucket": "a..b"}}}"#, "must not contain '..'"),
+            (#"{"source": {"s3": {"prefix": ""}}}"#, "spec.source.s3.prefix"),
+            (#"{"source": {"s3": {"prefix": "a/../b"}}}"#, "prefix must not contain '.' or '..' as a directory"),
+            (#"{"source": {"s3": {"prefix": "/a"}}}"#, "prefix must not begin with '/'"),
+            (#"{"source": {"s3": {"endpoint": "minio:9000"}}}"#, "spec.source.s3.endpoint"),
+            (#"{"source": {"s3": {"endpoint": "https://user:pw@host"}}}"#, "spec.source.s3.endpoint"),
+            (#"{"source": {"nfs": {"server": "x"}}}"#, "exactly one source must be set"),
+            (#"{"source": {"s3": null, "nfs": {"server": "x"}}}"#, "the only source of this version is s3"),
+            (#"{"secretRef": null}"#, "credentials are missing: set secretRef"),
+            (#"{"source": {"s3": {"anonymous": true}}}"#, "secretRef and source.s3.anonymous: true exclude each other"),
+            (#"{"secretRef": {"name": "Bad/Name"}}"#, "spec.secretRef.name"),
+            (#"{"access": "ReadWrite"}"#, "spec.access: Unsupported value"),
+            (#"{"allowedNamespaces": {"from": "Selector"}}"#, "selector must be set if from is Selector"),
+            (#"{"allowedNamespaces": {"from": "All", "selector": {}}}"#, "selector must be set if from is Selector"),
+            (#"{"allowedNamespaces": {"from": "Everyone"}}"#, "spec.allowedNamespaces.from: Unsupported value"),
+            (#"{"publish": {"claimName": "x"}}"#, "spec.publish.namespaceSelector: Required value"),
+            (#"{"publish": {"namespaceSelector": {}, "claimName": "Bad_Name"}}"#, "spec.publish.claimName"),
+            (#"{"publish": {"namespaceSelector": {}, "capacity": "lots"}}"#, "spec.publish.capacity"),
+            (#"{"mount": {"uid": -1}}"#, "spec.mount.uid"),
+            (#"{"mount": {"metadataTTL": "soon"}}"#, "spec.mount.metadataTTL"),
+            (#"{"mount": {"fileMode": "999"}}"#, "spec.mount.fileMode"),
+            (#"{"revocation": "Later"}"#, "spec.revocation"),
+            (#"{"source": {"s3": {"caBundle": "not pem"}}}"#, "caBundle must hold certificates in PEM"),
+        ] as [(String, String)]) func refuses(_ spec: String, _ expected: String) throws
+    {
         let (status, message) = try create(JSON(parsing: spec))
         #expect(status == 422)
         #expect(message.contains(expected), "\(message)")
@@ -65,7 +67,8 @@ import Testing
     @Test func theSwiftTypesKnowEveryFieldOfTheSchema() throws {
         let crd = try json(fromYAML: text(of: "charts/millrace/files/datasets.yaml"))
         let schema = try #require(crd.at("spec", "versions")?.array?[0].at("schema", "openAPIV3Schema"))
-        let s3 = Set(schema.at("properties", "spec", "properties", "source", "properties", "s3", "properties")!.object!.keys)
+        let s3 = Set(
+            schema.at("properties", "spec", "properties", "source", "properties", "s3", "properties")!.object!.keys)
         var source = Dataset.S3Source(bucket: "b")
         source.prefix = "x"
         source.endpoint = "x"

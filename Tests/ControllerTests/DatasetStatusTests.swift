@@ -57,7 +57,9 @@ import Testing
     @Test func aMissingSecretIsNamed() async {
         let dataset = await observe()
         #expect(dataset.condition("CredentialsValid")?["reason"] == "SecretMissing")
-        #expect(dataset.condition("CredentialsValid")?["message"] == "Secret courses/keys of spec.secretRef isn't there; create it.")
+        #expect(
+            dataset.condition("CredentialsValid")?["message"]
+                == "Secret courses/keys of spec.secretRef isn't there; create it.")
         #expect(dataset.condition("Ready")?["status"] == "False")
         #expect(probe.asked == 0)
     }
@@ -77,9 +79,11 @@ import Testing
     }
 
     @Test(arguments: [
-        (Observation.Finding.denied("no"), "CredentialsValid", "Denied"), (.noBucket("no"), "SourceReachable", "NoBucket"),
+        (Observation.Finding.denied("no"), "CredentialsValid", "Denied"),
+        (.noBucket("no"), "SourceReachable", "NoBucket"),
         (.unreachable("no"), "SourceReachable", "Unreachable"),
-    ]) func whatIsWrongIsSaidByTheRightCondition(_ finding: Observation.Finding, _ type: String, _ reason: String) async {
+    ]) func whatIsWrongIsSaidByTheRightCondition(_ finding: Observation.Finding, _ type: String, _ reason: String) async
+    {
         addSecret(["accessKeyID": "id", "secretAccessKey": "secret"])
         probe.script { $0.finding = finding }
         let dataset = await observe()
@@ -106,7 +110,8 @@ import Testing
     }
 
     @Test func credentialsShowNowhere() throws {
-        let credentials = try SourceCredentials(secret: ["accessKeyID": "AKIA", "secretAccessKey": "s3cr3t"], named: "x")
+        let credentials = try SourceCredentials(
+            secret: ["accessKeyID": "AKIA", "secretAccessKey": "s3cr3t"], named: "x")
         #expect(!"\(credentials)".contains("s3cr3t"))
         var dumped = ""
         dump(credentials, to: &dumped)

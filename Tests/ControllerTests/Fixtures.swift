@@ -63,7 +63,9 @@ extension APIServer {
             "source": ["s3": ["bucket": "bkt", "prefix": "p", "endpoint": "http://127.0.0.1:9"]],
             "secretRef": ["name": "keys"],
         ]
-        create(Dataset.resource, ["metadata": ["name": .string(name)], "spec": spec.merged(with: extra)], namespace: namespace)
+        create(
+            Dataset.resource, ["metadata": ["name": .string(name)], "spec": spec.merged(with: extra)],
+            namespace: namespace)
     }
 
     func add(claim name: String, in namespace: String, class storageClass: String, _ extra: JSON = [:]) {

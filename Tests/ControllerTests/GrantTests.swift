@@ -44,7 +44,8 @@ import Testing
     }
 
     @Test func aClaimCannotTakeAnothersVolumeByName() async {
-        server.add(dataset: "iris", ["allowedNamespaces": ["from": "Selector", "selector": ["matchLabels": ["team": "a"]]]])
+        server.add(
+            dataset: "iris", ["allowedNamespaces": ["from": "Selector", "selector": ["matchLabels": ["team": "a"]]]])
         server.add(claim: "data", in: "team-a", class: "course")
         let stepper = await bound()
         let volume = server.claim("data", "team-a")!.at("spec", "volumeName")!
@@ -91,7 +92,8 @@ import Testing
     @Test func templatesInClassesAreRefused() {
         let error = #expect(throws: Refusal.self) {
             try ClassParameters(
-                ["bucket": "b", "secretName": "${pvc.name}", "secretNamespace": "${pvc.namespace}"], of: "StorageClass x")
+                ["bucket": "b", "secretName": "${pvc.name}", "secretNamespace": "${pvc.namespace}"],
+                of: "StorageClass x")
         }
         #expect(error?.message.contains("templates") == true)
     }
@@ -99,7 +101,8 @@ import Testing
     @Test func aSubPathStaysBelowTheClassesOwn() async {
         server.add(class: "part", ["dataset": "courses/iris", "subPath": "open", "subPathAnnotation": "true"])
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
-        server.add(claim: "data", in: "team-a", class: "part", ["metadata": ["annotations": ["millrace.dev/sub-path": "x"]]])
+        server.add(
+            claim: "data", in: "team-a", class: "part", ["metadata": ["annotations": ["millrace.dev/sub-path": "x"]]])
         for (i, path) in ["../closed", "a/../../closed", "/closed", "a//b", "."].enumerated() {
             server.add(
                 claim: "bad\(i)", in: "team-a", class: "part",
@@ -136,7 +139,8 @@ import Testing
             await stepper.settle()
             server.add(pod: "reader", in: "team-a", claim: "data")
             server.add(pod: "stranger", in: "team-a", claim: "own")
-            server.patch(Dataset.resource, "iris", namespace: "courses", ["spec": ["allowedNamespaces": ["from": "Same"]]])
+            server.patch(
+                Dataset.resource, "iris", namespace: "courses", ["spec": ["allowedNamespaces": ["from": "Same"]]])
             await stepper.settle()
             #expect((server.object(Pod.resource, "reader", namespace: "team-a") == nil) == mayEvict)
             #expect(server.object(Pod.resource, "stranger", namespace: "team-a") != nil)
@@ -145,7 +149,8 @@ import Testing
     }
 
     @Test func aNamespaceThatLosesItsLabelLosesTheData() async {
-        server.add(dataset: "iris", ["allowedNamespaces": ["from": "Selector", "selector": ["matchLabels": ["team": "a"]]]])
+        server.add(
+            dataset: "iris", ["allowedNamespaces": ["from": "Selector", "selector": ["matchLabels": ["team": "a"]]]])
         server.add(claim: "data", in: "team-a", class: "course")
         let stepper = await bound()
         #expect(server.phase("data", "team-a") == "Bound")

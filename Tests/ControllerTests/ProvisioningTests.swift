@@ -37,7 +37,8 @@ import Testing
     @Test func anAnnotationChoosesTheDatasetAndASubPath() async throws {
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
         server.add(
-            claim: "data", in: "team-a", class: "millrace", annotated("courses/iris", ["millrace.dev/sub-path": "2026/q1"]))
+            claim: "data", in: "team-a", class: "millrace",
+            annotated("courses/iris", ["millrace.dev/sub-path": "2026/q1"]))
         _ = await settled()
         let attributes = server.volume(of: "data", "team-a")?.at("spec", "csi", "volumeAttributes")
         #expect(attributes?["prefix"] == "p/2026/q1/")
@@ -124,7 +125,8 @@ import Testing
         let stepper = await settled()
         let name = server.claim("data", "team-a")?.at("spec", "volumeName")
         server.patch(
-            Dataset.resource, "iris", namespace: "courses", ["spec": ["source": ["s3": ["endpoint": "http://10.0.0.1"]]]])
+            Dataset.resource, "iris", namespace: "courses",
+            ["spec": ["source": ["s3": ["endpoint": "http://10.0.0.1"]]]])
         await stepper.settle()
         #expect(server.phase("data", "team-a") == "Bound")
         #expect(server.claim("data", "team-a")?.at("spec", "volumeName") == name)
@@ -134,7 +136,9 @@ import Testing
 
     @Test func volumesOfOthersAreLeftAlone() async {
         let volume: JSON = [
-            "metadata": ["name": "static", "annotations": ["pv.kubernetes.io/provisioned-by": .string(Names.defaultDriver)]],
+            "metadata": [
+                "name": "static", "annotations": ["pv.kubernetes.io/provisioned-by": .string(Names.defaultDriver)],
+            ],
             "spec": [
                 "capacity": ["storage": "1Gi"], "accessModes": ["ReadOnlyMany"], "storageClassName": "",
                 "persistentVolumeReclaimPolicy": "Delete",
@@ -151,16 +155,27 @@ import Testing
         #expect(server.object(PersistentVolume.resource, "static") != nil)
     }
 
-    @Test(arguments: [
-        (#"{"spec": {"volumeMode": "Block"}}"#, "BlockMode: spec.volumeMode"),
-        (#"{"spec": {"selector": {"matchLabels": {"a": "b"}}}}"#, "Selector: spec.selector"),
-        (#"{"spec": {"dataSourceRef": {"kind": "X", "name": "y"}}}"#, "DataSource: spec.dataSource"),
-        (#"{"metadata": {"annotations": {"millrace.dev/sub-path": "../x"}}}"#, "SubPath: annotation millrace.dev/sub-path"),
-        (#"{"metadata": {"annotations": {"millrace.dev/sub-path": "/etc"}}}"#, "it must not begin with a slash"),
-        (#"{"metadata": {"annotations": {"millrace.dev/dataset": "a/b/c"}}}"#, "DatasetMissing: annotation millrace.dev/dataset"),
-    ] as [(String, String)]) func badClaimsAreToldWhichFieldIsWrong(_ extra: String, _ expected: String) async throws {
+    @Test(
+        arguments: [
+            (#"{"spec": {"volumeMode": "Block"}}"#, "BlockMode: spec.volumeMode"),
+            (#"{"spec": {"selector": {"matchLabels": {"a": "b"}}}}"#, "Selector: spec.selector"),
+            (#"{"spec": {"dataSourceRef": {"kind": "X", "name": "y"}}}"#, "DataSource: spec.dataSource"),
+            (
+                #"{"metadata": {"annotations": {"millrace.dev/sub-path": "../x"}}}"#,
+                "SubPath: annotation millrace.dev/sub-path"
+            ),
+            (#"{"metadata": {"annotations": {"millrace.dev/sub-path": "/etc"}}}"#, "it must not begin with a slash"),
+            (
+                #"{"metadata": {"annotations": {"millrace.dev/dataset": "a/b/c"}}}"#,
+                "DatasetMissing: annotation millrace.dev/dataset"
+            ),
+        ] as [(String, String)]) func badClaimsAreToldWhichFieldIsWrong(_ extra: String, _ expected: String)
+        async throws
+    {
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
-        server.add(claim: "data", in: "team-a", class: "millrace", annotated("courses/iris").merged(with: try JSON(parsing: extra)))
+        server.add(
+            claim: "data", in: "team-a", class: "millrace",
+            annotated("courses/iris").merged(with: try JSON(parsing: extra)))
         _ = await settled()
         #expect(server.phase("data", "team-a") == "Pending")
         let events = server.events(about: "data")
@@ -172,7 +187,8 @@ import Testing
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
         server.add(claim: "data", in: "team-a", class: "typo")
         let stepper = await settled()
-        #expect(server.events(about: "data").contains { $0.contains("StorageClass typo: parameter colour isn't known") })
+        #expect(
+            server.events(about: "data").contains { $0.contains("StorageClass typo: parameter colour isn't known") })
         server.delete(StorageClass.resource, "typo")
         server.add(class: "typo", ["dataset": "courses/iris"])
         await stepper.settle()
@@ -180,9 +196,12 @@ import Testing
     }
 
     @Test func aMissingSubPathIsSaidAndFoundLater() async throws {
-        server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"], "secretRef": .null, "source": ["s3": ["anonymous": true]]])
         server.add(
-            claim: "data", in: "team-a", class: "millrace", annotated("courses/iris", ["millrace.dev/sub-path": "none"]))
+            dataset: "iris",
+            ["allowedNamespaces": ["from": "All"], "secretRef": .null, "source": ["s3": ["anonymous": true]]])
+        server.add(
+            claim: "data", in: "team-a", class: "millrace", annotated("courses/iris", ["millrace.dev/sub-path": "none"])
+        )
         let probe = ScriptedProbe()
         let stepper = Stepper(server) { client in SourceObserver(client: client, probe: probe, logger: quiet) }
         probe.script { $0.exists = false }

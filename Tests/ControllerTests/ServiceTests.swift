@@ -23,9 +23,11 @@ import Testing
         let socket = try #require(SocketServer(server))
         let registry = Registry()
         let client = Client(
-            transport: CurlTransport(Configuration(server: socket.url)), fieldManager: Names.controller, metrics: registry)
+            transport: CurlTransport(Configuration(server: socket.url)), fieldManager: Names.controller,
+            metrics: registry)
         let reconciler = Reconciler(
-            client: client, tables: Tables(), provisioning: Provisioning(ids: VolumeIDs(key: Array("a key for tests only".utf8))),
+            client: client, tables: Tables(),
+            provisioning: Provisioning(ids: VolumeIDs(key: Array("a key for tests only".utf8))),
             sources: nil, allowsEviction: false, metrics: registry, logger: quiet)
         var settings = ControllerService.Settings()
         settings.statusIntervalMs = 20
@@ -45,9 +47,12 @@ import Testing
             await eventually("tables are filled") { service.isReady }
             server.resetCallCounts()
             for i in 0..<100 { server.add(claim: "c\(i)", in: i % 2 == 0 ? "team-a" : "team-b", class: "course") }
-            await eventually("all bound") { (0..<100).allSatisfy { server.phase("c\($0)", $0 % 2 == 0 ? "team-a" : "team-b") == "Bound" } }
+            await eventually("all bound") {
+                (0..<100).allSatisfy { server.phase("c\($0)", $0 % 2 == 0 ? "team-a" : "team-b") == "Bound" }
+            }
             await eventually("consumers counted") {
-                server.object(Dataset.resource, "iris", namespace: "courses")?.at("status", "consumers", "volumes") == 100
+                server.object(Dataset.resource, "iris", namespace: "courses")?.at("status", "consumers", "volumes")
+                    == 100
             }
             #expect(service.isHealthy)
             let calls = server.callCounts.filter { !$0.key.hasPrefix("watch") }.values.reduce(0, +)
@@ -59,7 +64,8 @@ import Testing
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
         try await running { service in
             await eventually("tables are filled") { service.isReady }
-            server.inject(Fault(verb: "create", resource: "persistentvolumes", .status(500, reason: "InternalError"), count: 3))
+            server.inject(
+                Fault(verb: "create", resource: "persistentvolumes", .status(500, reason: "InternalError"), count: 3))
             server.inject(Fault(verb: "create", resource: "persistentvolumes", .lostAnswer, count: 3))
             server.inject(Fault(verb: "create", resource: "persistentvolumes", .delay(ms: 100), count: 3))
             for i in 0..<30 {
@@ -99,7 +105,9 @@ import Testing
         name.sin_port = in_port_t(port).bigEndian
         name.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
         _ = withUnsafePointer(to: &name) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
         let request = Array("GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
         _ = send(descriptor, request, request.count, 0)

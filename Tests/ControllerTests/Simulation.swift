@@ -54,7 +54,8 @@ final class Simulation {
             }
         default:
             let effects: [Fault.Effect] = [
-                .status(500, reason: "InternalError"), .status(409, reason: "Conflict"), .status(429, reason: "TooManyRequests"),
+                .status(500, reason: "InternalError"), .status(409, reason: "Conflict"),
+                .status(429, reason: "TooManyRequests"),
                 .lostRequest, .lostAnswer, .status(403, reason: "Forbidden"),
             ]
             server.inject(Fault(verb: pick(["create", "delete", "patch", "get", nil]) ?? nil, pick(effects)!))
@@ -72,7 +73,8 @@ final class Simulation {
         case 0:
             let label = pick(["yes", "no"])!
             tell("namespace n\(serial) students=\(label)")
-            server.add(namespace: "n\(serial)", labels: ["students": .string(label), "team": .string(pick(["a", "b"])!)])
+            server.add(
+                namespace: "n\(serial)", labels: ["students": .string(label), "team": .string(pick(["a", "b"])!)])
         case 1:
             guard let name = pick(namespaces) else { return }
             let label = pick(["yes", "no"])!
@@ -104,16 +106,18 @@ final class Simulation {
             let name = chance(15) ? "shared" : "c\(serial)"
             let storageClass = pick(["millrace", "late", "d1", "foreign", "nosuch"])!
             let extra = storageClass == "millrace" ? annotated("courses/\(pick(["d0", "d1", "d2"])!)") : [:]
-            let object: JSON = ([
-                "metadata": ["name": .string(name)],
-                "spec": [
-                    "storageClassName": .string(storageClass), "accessModes": ["ReadOnlyMany"],
-                    "resources": ["requests": ["storage": "1Gi"]],
-                ],
-            ] as JSON).merged(with: extra)
+            let object: JSON =
+                ([
+                    "metadata": ["name": .string(name)],
+                    "spec": [
+                        "storageClassName": .string(storageClass), "accessModes": ["ReadOnlyMany"],
+                        "resources": ["requests": ["storage": "1Gi"]],
+                    ],
+                ] as JSON).merged(with: extra)
             let response = server.perform(
                 APIRequest(
-                    method: "POST", target: PersistentVolumeClaim.resource.path(namespace: namespace), body: object.bytes))
+                    method: "POST", target: PersistentVolumeClaim.resource.path(namespace: namespace),
+                    body: object.bytes))
             tell("claim \(namespace)/\(name) class \(storageClass): \(response.status)")
             if response.status == 201, let uid = server.claim(name, namespace)?.at("metadata", "uid")?.string {
                 peoples[ObjectKey(namespace: namespace, name: name)] = uid
@@ -156,7 +160,10 @@ final class Simulation {
             "source": ["s3": ["endpoint": .string("http://127.0.0.1:\(Int.random(in: 1...2, using: &random))")]],
         ]
         if chance(40) {
-            spec["publish"] = ["namespaceSelector": ["matchLabels": ["students": "yes"]], "claimName": .string(pick(["shared", "other"])!)]
+            spec["publish"] = [
+                "namespaceSelector": ["matchLabels": ["students": "yes"]],
+                "claimName": .string(pick(["shared", "other"])!),
+            ]
         } else {
             spec["publish"] = .null
         }
@@ -175,6 +182,7 @@ final class Simulation {
         server.clearFaults()
         tell("settling")
         let last = controllers.last!
+        last.dieAt(call: .max, after: false)
         await last.settle()
         // A restart finds nothing left to do.
         let calls = server.callCounts
@@ -193,10 +201,14 @@ final class Simulation {
         for volume in server.objects(PersistentVolume.resource) {
             guard let uid = volume.at("spec", "claimRef", "uid")?.string else { continue }
             let name = key(of: volume).name
-            if let other = claims.updateValue(name, forKey: uid) { return "claim \(uid) has two volumes: \(other), \(name)" }
+            if let other = claims.updateValue(name, forKey: uid) {
+                return "claim \(uid) has two volumes: \(other), \(name)"
+            }
         }
         for (key, uid) in peoples
-        where server.object(PersistentVolumeClaim.resource, key.name, namespace: key.namespace)?.at("metadata", "uid")?.string != uid {
+        where server.object(PersistentVolumeClaim.resource, key.name, namespace: key.namespace)?.at("metadata", "uid")?
+            .string != uid
+        {
             return "somebody's claim \(key) was deleted"
         }
         return nil
@@ -223,29 +235,38 @@ final class Simulation {
         for (key, claim) in tables.claims where !claim.metadata.isBeingDeleted {
             guard let storageClass = tables.ourClass(of: claim) else { continue }
             let isAllowed = (try? provisioning.view(of: claim, storageClass, tables)) != nil
-            let waits = storageClass.volumeBindingMode == "WaitForFirstConsumer"
+            let waits =
+                storageClass.volumeBindingMode == "WaitForFirstConsumer"
                 && claim.metadata.annotations?["volume.kubernetes.io/selected-node"] == nil
             let phase = claim.status?.phase ?? ""
-            if isAllowed && !waits && phase != "Bound" { problems.append("claim \(key) is \(phase) and should be Bound") }
+            if isAllowed && !waits && phase != "Bound" {
+                problems.append("claim \(key) is \(phase) and should be Bound")
+            }
             if !isAllowed && phase == "Bound" { problems.append("claim \(key) is Bound and isn't allowed") }
         }
         for (key, dataset) in tables.datasets {
-            for namespace in tables.namespaces.values where dataset.publishes(to: namespace) && !namespace.isTerminating {
+            for namespace in tables.namespaces.values where dataset.publishes(to: namespace) && !namespace.isTerminating
+            {
                 let wanted = ObjectKey(namespace: namespace.key.name, name: dataset.publishedClaimName)
                 if tables.claims[wanted] == nil { problems.append("\(key) isn't published as \(wanted)") }
             }
         }
         for (key, claim) in tables.claims {
             guard let publisher = Publishing.publisher(of: claim), !claim.metadata.isBeingDeleted else { continue }
-            let isRight = tables.namespaces[key.namespace].map { tables.datasets[publisher]?.publishes(to: $0) ?? false }
+            let isRight = tables.namespaces[key.namespace].map {
+                tables.datasets[publisher]?.publishes(to: $0) ?? false
+            }
             if isRight != true { problems.append("claim \(key) is still published by \(publisher)") }
         }
         let pods = server.objects(Pod.resource)
-        for object in server.objects(PersistentVolumeClaim.resource) where object.at("metadata", "deletionTimestamp") != nil {
+        for object in server.objects(PersistentVolumeClaim.resource)
+        where object.at("metadata", "deletionTimestamp") != nil {
             let key = key(of: object)
             let isUsed = pods.contains { pod in
                 self.key(of: pod).namespace == key.namespace
-                    && pod.at("spec", "volumes")?.array?.contains { $0.at("persistentVolumeClaim", "claimName")?.string == key.name } == true
+                    && pod.at("spec", "volumes")?.array?.contains {
+                        $0.at("persistentVolumeClaim", "claimName")?.string == key.name
+                    } == true
             }
             if !isUsed { problems.append("claim \(key) is stuck in deletion") }
         }

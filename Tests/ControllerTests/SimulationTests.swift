@@ -13,7 +13,7 @@ import Testing
     static let seeds: Range<UInt64> = {
         let environment = ProcessInfo.processInfo.environment
         let first = environment["MILLRACE_SIM_FIRST"].flatMap(UInt64.init) ?? 1
-        return first..<(first + (environment["MILLRACE_SIM_SEEDS"].flatMap(UInt64.init) ?? 60))
+        return first..<(first + (environment["MILLRACE_SIM_SEEDS"].flatMap(UInt64.init) ?? 40))
     }()
 
     @Test(arguments: seeds) func everyHistoryEndsWell(_ seed: UInt64) async throws {

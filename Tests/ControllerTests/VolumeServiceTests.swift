@@ -21,11 +21,13 @@ import Testing
 
     @Test func idsNeverGetTooLong() {
         for length in [0, 1, 50, 70, 80, 128, 1000] {
-            let id = ids.id(name: String(repeating: "n", count: 128), showing: "s3:" + String(repeating: "é-", count: length))
+            let id = ids.id(
+                name: String(repeating: "n", count: 128), showing: "s3:" + String(repeating: "é-", count: length))
             #expect(id.utf8.count <= 128)
             #expect(ids.read(id) != nil)
         }
-        #expect(ids.read("") == nil && ids.read("m1---") == nil && ids.read(String(repeating: "m1-", count: 1000)) == nil)
+        #expect(
+            ids.read("") == nil && ids.read("m1---") == nil && ids.read(String(repeating: "m1-", count: 1000)) == nil)
     }
 
     @Test func theSameCallGivesTheSameVolume() throws {
@@ -34,10 +36,13 @@ import Testing
         let again = try service.create(name: "v", requiredBytes: 1 << 30, limitBytes: 0, parameters: parameters)
         #expect(first == again)
         // Another process with the same key: no database was needed.
-        let other = try VolumeService(ids: ids).create(name: "v", requiredBytes: 1 << 30, limitBytes: 0, parameters: parameters)
+        let other = try VolumeService(ids: ids).create(
+            name: "v", requiredBytes: 1 << 30, limitBytes: 0, parameters: parameters)
         #expect(other.id == first.id)
         #expect(first.context["prefix"] == "p/" && first.context["millrace.dev/allowedNamespaces"] == "*")
-        for (bytes, parameters) in [(Int64(2) << 30, parameters), (1 << 30, parameters.merging(["prefix": "q"]) { $1 })] {
+        for (bytes, parameters) in [
+            (Int64(2) << 30, parameters), (1 << 30, parameters.merging(["prefix": "q"]) { $1 }),
+        ] {
             let error = #expect(throws: VolumeError.self) {
                 try service.create(name: "v", requiredBytes: bytes, limitBytes: bytes, parameters: parameters)
             }
@@ -72,14 +77,22 @@ import Testing
         #expect(#expect(throws: VolumeError.self) { try service.list(after: "bad", limit: 1) }?.code == .aborted)
     }
 
-    @Test(arguments: [
-        (["bucket": "b", "colour": "red"], "parameter colour isn't known"), ([:], "must say what to mount"),
-        (["bucket": "b", "dataset": "a/b"], "only one of the parameters"), (["dataset": "a"], "must be namespace/name"),
-        (["dataset": "a/b"], "needs Kubernetes"), (["bucket": "b", "pathStyle": "yes"], "must be true or false"),
-        (["bucket": "b", "uid": "root"], "must be a number"), (["bucket": "b", "prefix": "../x"], "'.' and '..' aren't allowed"),
-        (["bucket": "b", "endpoint": "minio"], "endpoint must be a URL"), (["bucket": ""], "it must be a bucket's name"),
-        (["bucket": "b", "secretName": "x"], "must be set both"), (["datasetAnnotation": "true"], "own provisioner only"),
-    ] as [([String: String], String)]) func badParametersAreNamed(_ parameters: [String: String], _ expected: String) {
+    @Test(
+        arguments: [
+            (["bucket": "b", "colour": "red"], "parameter colour isn't known"), ([:], "must say what to mount"),
+            (["bucket": "b", "dataset": "a/b"], "only one of the parameters"),
+            (["dataset": "a"], "must be namespace/name"),
+            (["dataset": "a/b"], "needs Kubernetes"), (["bucket": "b", "pathStyle": "yes"], "must be true or false"),
+            (["bucket": "b", "uid": "root"], "must be a number"),
+            (["bucket": "b", "prefix": "../x"], "'.' and '..' aren't allowed"),
+            (["bucket": "b", "endpoint": "minio"], "endpoint must be a URL"),
+            (["bucket": ""], "it must be a bucket's name"),
+            (["bucket": "b", "secretName": "x"], "must be set both"),
+            (["datasetAnnotation": "true"], "own provisioner only"),
+        ] as [([String: String], String)]) func badParametersAreNamed(
+            _ parameters: [String: String], _ expected: String
+        )
+    {
         let error = #expect(throws: VolumeError.self) {
             try VolumeService(ids: ids).create(name: "v", requiredBytes: 0, limitBytes: 0, parameters: parameters)
         }

@@ -1,0 +1,284 @@
+"""The chart, by Helm's own engine, each manifest against Kubernetes' schemas."""
+
+import json
+import pathlib
+import re
+import subprocess
+
+import helm_python
+import jsonschema
+import pytest
+import yaml
+
+from controller import ROOT, program
+
+CHART = ROOT / "charts" / "millrace"
+SCHEMAS = json.loads((pathlib.Path(__file__).parent / "schemas" / "kubernetes-1.36.json").read_text())["schemas"]
+# Of operators that aren't Kubernetes; their shape is checked below by hand.
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
+
+EVERYTHING = {
+    "image": {"registry": "registry.example.com/mirror/", "tag": "9.9"}, "imagePullSecrets": ["pull"],
+    "commonLabels": {"team": "data"}, "podAnnotations": {"a": "b"},
+    "controller": {
+        "replicas": 3, "secretNamespaces": ["data", "courses"], "allowEviction": True, "csiEndpoint": "unix:///csi/csi.sock",
+        "extraArgs": ["--resync-seconds=60"], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
+    "node": {
+        "kubeletPath": "/var/lib/k0s/kubelet", "cacheDir": "/var/cache/millrace", "tokenAudiences": ["sts.amazonaws.com"],
+        "startupTaint": "millrace.dev/not-ready", "maxUnavailable": 1},
+    "storageClasses": [
+        {"name": "course", "isDefault": True, "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer",
+         "parameters": {"dataset": "courses/iris", "uid": 1000, "subPathAnnotation": True}, "mountOptions": ["ro"]}],
+    "datasets": [
+        {"name": "iris", "namespace": "courses",
+         "spec": {"source": {"s3": {"bucket": "iris-data", "anonymous": True}}, "allowedNamespaces": {"from": "All"}}}],
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]}, "priorityClass": {"create": True},
+}
+LEAST = {
+    "crds": {"install": False}, "controller": {"replicas": 1, "probes": False}, "metrics": {"enabled": False},
+    "storageClasses": [], "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]},
+}
+VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST}
+
+
+def render(values, notes=False):
+    with helm_python.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+        files = chart.render(values=values, name="mr", namespace="storage")
+    if notes:
+        return next(text for name, text in files.items() if name.endswith("NOTES.txt"))
+    return [
+        document for name, text in files.items() if name.endswith(".yaml")
+        for document in yaml.safe_load_all(text) if document]
+
+
+def kinds(manifests, kind):
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def strict(schema, is_properties=False):
+    """The schema with unknown fields forbidden, as `kubectl --validate=strict` does."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if is_properties:
+        return {name: strict(value) for name, value in schema.items()}
+    result = {key: strict(value, key == "properties") for key, value in schema.items()}
+    if "$ref" in schema:
+        result["$ref"] = "#/schemas/" + schema["$ref"].rsplit("/", 1)[1]
+    if schema.get("properties") and "additionalProperties" not in schema:
+        result["additionalProperties"] = False
+    return result
+
+
+STRICT = {name: strict(schema) for name, schema in SCHEMAS.items()}
+
+
+def schema_of(manifest):
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    for name, schema in SCHEMAS.items():
+        for known in schema.get("x-kubernetes-group-version-kind", []):
+            if known == {"group": group, "version": version, "kind": manifest["kind"]}:
+                return name
+    return None
+
+
+def crd_schema():
+    crd = yaml.safe_load((CHART / "files" / "datasets.yaml").read_text())
+    return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+
+
+def test_lint_finds_nothing():
+    for values in VALUES.values():
+        report = helm_python.lint(CHART, values=values, strict=True, kube_version="v1.36.0")
+        # An icon is all that may be missing.
+        findings = [m for m in report["messages"] if "icon is recommended" not in m["error"]]
+        assert not findings and not report["errors"], report
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_manifest_fits_kubernetes(name):
+    manifests = render(VALUES[name])
+    assert len(manifests) >= 9
+    for manifest in manifests:
+        where = f"{manifest['kind']} {manifest['metadata']['name']}"
+        if manifest["kind"] in FOREIGN:
+            continue
+        if manifest["kind"] == "Dataset":
+            schema = strict(crd_schema())
+            schema["properties"]["metadata"] = {"type": "object"}
+        else:
+            assert schema_of(manifest), f"{where}: no schema"
+            schema = {"$ref": f"#/schemas/{schema_of(manifest)}", "schemas": STRICT}
+        errors = list(jsonschema.Draft7Validator(schema).iter_errors(manifest))
+        assert not errors, f"{where}: {errors[0].json_path}: {errors[0].message}"
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_objects_are_found_again(name):
+    """Names are unique, and what is namespaced is in the release's namespace or where values say."""
+    seen = set()
+    for manifest in render(VALUES[name]):
+        metadata = manifest["metadata"]
+        key = (manifest["kind"], metadata.get("namespace"), metadata["name"])
+        assert key not in seen
+        seen.add(key)
+        assert len(metadata["name"]) <= 63 and metadata["labels"]["app.kubernetes.io/instance"] == "mr"
+
+
+def test_a_broken_manifest_would_be_found():
+    driver = kinds(render({}), "CSIDriver")[0]
+    driver["spec"]["podInfoOnMont"] = True
+    schema = {"$ref": f"#/schemas/{schema_of(driver)}", "schemas": STRICT}
+    assert list(jsonschema.Draft7Validator(schema).iter_errors(driver))
+
+
+@pytest.mark.parametrize("values, word", [
+    ({"controler": {}}, "controler"), ({"controller": {"replicas": 0}}, "replicas"),
+    ({"controller": {"replicas": "two"}}, "replicas"), ({"node": {"kubeletPath": "relative"}}, "kubeletPath"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"), ({"imagePullSecrets": [{"name": "x"}]}, "imagePullSecrets"),
+    ({"storageClasses": [{"name": "x"}]}, "parameters"), ({"datasets": [{"spec": {"source": {}}}]}, "name"),
+    ({"node": {"memory": "lots"}}, "memory"), ({"driverName": "Bad_Name"}, "driverName"),
+    ({"controller": {"csiEndpoint": "tcp://x"}}, "csiEndpoint")])
+def test_wrong_values_are_refused_by_name(values, word):
+    with pytest.raises(helm_python.HelmValuesError) as caught:
+        render(values)
+    assert word in str(caught.value)
+
+
+def test_every_value_has_a_schema():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def check(values, schema, path):
+        for key, value in values.items():
+            assert key in schema["properties"], f"{path}{key} isn't in values.schema.json"
+            inner = schema["properties"][key]
+            if isinstance(value, dict) and "properties" in inner:
+                check(value, inner, f"{path}{key}.")
+
+    check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+def rules(manifests):
+    return [
+        (group, resource, verb) for role in kinds(manifests, "ClusterRole") + kinds(manifests, "Role")
+        for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]]
+
+
+def test_rights_are_as_small_as_the_values_allow():
+    least, default, everything = (rules(render(values)) for values in (LEAST, {}, EVERYTHING))
+    for granted in (least, default, everything):
+        assert not [rule for rule in granted if "*" in rule]
+        # Nobody lists Secrets, writes them, or may change what others made.
+        assert {verb for _, resource, verb in granted if resource == "secrets"} <= {"get"}
+        assert not [r for r in granted if r[1] in ("clusterroles", "roles", "rolebindings", "serviceaccounts", "nodes")]
+        assert ("", "persistentvolumeclaims", "patch") not in granted
+    assert not [rule for rule in least if rule[1] in ("secrets", "pods")]
+    assert ("", "secrets", "get") in default and not [rule for rule in default if rule[1] == "pods"]
+    assert {verb for _, resource, verb in everything if resource == "pods"} == {"list", "delete"}
+    # Named namespaces replace the right on all of them.
+    roles = [role["metadata"].get("namespace") for role in kinds(render(EVERYTHING), "Role")
+             if any("secrets" in rule["resources"] for rule in role["rules"])]
+    assert sorted(roles) == ["courses", "data"]
+    assert not [r for role in kinds(render(EVERYTHING), "ClusterRole") for r in role["rules"] if "secrets" in r["resources"]]
+
+
+def test_the_controllers_calls_are_all_granted():
+    """Every verb that the controller's source uses on a kind is in its roles."""
+    granted = {(resource, verb) for _, resource, verb in rules(render(EVERYTHING))}
+    used = set()
+    plurals = {
+        "PersistentVolume": "persistentvolumes", "PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
+        "Dataset": "datasets/status", "Secret": "secrets"}
+    for file in (ROOT / "Sources" / "Controller").glob("*.swift"):
+        text = re.sub(r"\s+", " ", file.read_text())
+        for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(?:Kubernetes\.)?(\w+)\.self", text):
+            used.add((plurals[kind], verb))
+    used |= {("persistentvolumes", "create"), ("persistentvolumeclaims", "create"), ("events", "create")}
+    assert len(used) >= 9 and used <= granted, used - granted
+
+
+def test_the_node_has_no_rights_at_all():
+    manifests = render(EVERYTHING)
+    for binding in kinds(manifests, "ClusterRoleBinding") + kinds(manifests, "RoleBinding"):
+        assert [subject["name"] for subject in binding["subjects"]] == ["mr-millrace-controller"]
+    accounts = {account["metadata"]["name"]: account for account in kinds(manifests, "ServiceAccount")}
+    assert accounts["mr-millrace-node"]["automountServiceAccountToken"] is False
+    for daemon in kinds(manifests, "DaemonSet"):
+        assert daemon["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+def test_air_gapped_clusters_pull_from_their_own_registry():
+    for manifest in kinds(render(EVERYTHING), "DaemonSet") + kinds(render(EVERYTHING), "Deployment"):
+        spec = manifest["spec"]["template"]["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "pull"}]
+        for container in spec["containers"]:
+            assert container["image"] == "registry.example.com/mirror/millrace/millrace:9.9"
+
+
+def test_upgrades_leave_the_keeper_alone_and_uninstall_leaves_nothing_stuck():
+    manifests = render({})
+    strategies = {d["metadata"]["name"]: d["spec"]["updateStrategy"]["type"] for d in kinds(manifests, "DaemonSet")}
+    assert strategies == {"mr-millrace-node": "RollingUpdate", "mr-millrace-keeper": "OnDelete"}
+    assert not [m for m in manifests if m["metadata"].get("finalizers")]
+    crd = kinds(manifests, "CustomResourceDefinition")[0]
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_driver_is_declared_as_the_node_plugin_needs_it():
+    spec = kinds(render({}), "CSIDriver")[0]["spec"]
+    assert spec["attachRequired"] is False and spec["podInfoOnMount"] is True and spec["requiresRepublish"] is True
+    assert spec["volumeLifecycleModes"] == ["Persistent"] and spec["fsGroupPolicy"] == "None"
+    assert kinds(render(EVERYTHING), "CSIDriver")[0]["spec"]["tokenRequests"][0]["audience"] == "sts.amazonaws.com"
+
+
+def test_kubelet_path_and_startup_taint_reach_the_pods():
+    for daemon in kinds(render(EVERYTHING), "DaemonSet"):
+        spec = daemon["spec"]["template"]["spec"]
+        assert {"key": "millrace.dev/not-ready", "operator": "Exists"} in spec["tolerations"]
+        text = json.dumps(spec)
+        assert "/var/lib/k0s/kubelet" in text and "/var/lib/kubelet" not in text
+
+
+@pytest.mark.parametrize("name", ["default", "everything", "least"])
+def test_the_controller_knows_its_arguments(name):
+    known = set(re.findall(r"--[a-z-]+", subprocess.run(
+        [program("millrace-controller"), "--help"], capture_output=True, text=True, timeout=60).stdout))
+    container = kinds(render(VALUES[name]), "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    used = {argument.split("=")[0] for argument in container["args"]}
+    assert used and used <= known, used - known
+
+
+def test_the_node_plugin_knows_its_arguments():
+    source = (ROOT / "Sources" / "millrace-csi" / "MillraceCSI.swift").read_text()
+    known = {"--" + re.sub(r"([A-Z])", r"-\1", name).lower() for name in re.findall(r"\bvar (\w+)", source)}
+    for container in kinds(render(EVERYTHING), "DaemonSet")[1]["spec"]["template"]["spec"]["containers"]:
+        if container["command"] == ["millrace-csi"]:
+            used = {argument.split("=")[0] for argument in container["args"]}
+            assert used and used <= known, used - known
+            return
+    raise AssertionError("no millrace-csi in the chart")
+
+
+def test_metrics_in_rules_and_dashboard_exist():
+    sources = "".join(file.read_text() for file in (ROOT / "Sources").rglob("*.swift"))
+    text = json.dumps(kinds(render(EVERYTHING), "PrometheusRule")) + (CHART / "files" / "dashboard.json").read_text()
+    names = set(re.findall(r"millrace_\w+?(?=_bucket|_count|[^\w])", text))
+    assert len(names) >= 6
+    for name in names:
+        short = name.removeprefix("millrace_controller_")
+        assert f'"{name}"' in sources or f'"{short}"' in sources, name
+    dashboard = kinds(render(EVERYTHING), "ConfigMap")[0]["data"]["millrace.json"]
+    assert len(json.loads(dashboard)["panels"]) >= 6
+
+
+def test_notes_say_what_to_do_next():
+    text = render({}, notes=True)
+    assert "rollout status" in text and "kind: Dataset" in text and "storageClassName" in text
+    assert "kind: Dataset" not in render(EVERYTHING, notes=True)
