@@ -114,7 +114,7 @@ public final class Reconciler: Sendable {
             do throws(APIError) {
                 try await client.delete(Pod.self, pod.key.name, namespace: pod.key.namespace, uid: pod.metadata.uid)
             } catch {
-                guard error.isNotFound || error.isConflict else { throw error }
+                guard error.isNotFound else { throw error }
             }
         }
     }
@@ -132,7 +132,7 @@ public final class Reconciler: Sendable {
             try await client.delete(PersistentVolume.self, name, uid: volume.metadata.uid)
             counters.volumesDeleted.add()
         } catch {
-            guard error.isNotFound || error.isConflict else { throw error }
+            guard error.isNotFound else { throw error }
         }
     }
 
@@ -159,7 +159,7 @@ public final class Reconciler: Sendable {
                     try await client.delete(
                         PersistentVolumeClaim.self, claim.key.name, namespace: namespace, uid: claim.metadata.uid)
                 } catch {
-                    guard error.isNotFound || error.isConflict else { throw error }
+                    guard error.isNotFound else { throw error }
                 }
             }
         }
