@@ -27,7 +27,7 @@ struct Layers {
             Option(name: "file-mode", isFlag: false), Option(name: "dir-mode", isFlag: false),
             Option(name: "allow-other", isFlag: true), Option(name: "metadata-ttl", isFlag: false),
             Option(name: "immutable", isFlag: true), Option(name: "metrics", isFlag: false),
-            Option(name: "slow-request", isFlag: false),
+            Option(name: "slow-request", isFlag: false), Option(name: "request-timeout", isFlag: false),
         ]
     /// Pairs where the typed one silences the other wherever it comes from.
     private static let opposites = [

@@ -44,7 +44,13 @@ struct MountArguments: ParsableArguments {
     @Option(help: ArgumentHelp("Log a line for every request that takes longer.", valueName: "time"))
     var slowRequest = Span(ms: 5000)
 
+    @Option(
+        help: ArgumentHelp(
+            "How long a request to S3 is tried, with its retries, before a read fails.", valueName: "time"))
+    var requestTimeout = Span(ms: 60_000)
+
     func validate() throws {
+        if requestTimeout.ms < 1000 { throw ValidationError("--request-timeout: give at least 1s.") }
         if memory.bytes < 16 << 20 { throw ValidationError("--memory: \(memory) is too little; give at least 16M.") }
         if memory.bytes > 1 << 42 { throw ValidationError("--memory: \(memory) is more than any machine has.") }
         if cacheDir != nil && cacheSize.bytes < 64 << 20 {

@@ -49,7 +49,7 @@ struct MountCommand: ParsableCommand {
 
         let registry = Registry()
         let bucket = try connection.open(bucket: source.bucket)
-        let store = bucket.client(registry: registry, logger: logger)
+        let store = bucket.client(timeoutMs: mount.requestTimeout.ms, registry: registry, logger: logger)
         // Whether the bucket can be read is asked while everything else is set up.
         let check = Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).start(
             ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1))

@@ -85,8 +85,7 @@ def test_wrong_region_that_the_server_does_not_correct(embedded, directory):
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no-such-host.invalid", "ftp://127.0.0.1", "nonsense", ""])
 def test_bad_endpoint(directory, endpoint):
-    refused(directory, "s3://data", directory, "--endpoint", endpoint, "--foreground",
-            status=2 if endpoint in ("ftp://127.0.0.1", "nonsense", "") else 1, mentions=["endpoint"])
+    refused(directory, "s3://data", directory, "--endpoint", endpoint, "--foreground", mentions=["endpoint", "fix:"])
 
 
 def test_endpoint_that_never_answers(embedded, directory):
@@ -180,7 +179,8 @@ def test_no_permission_to_mount(signed, tmp_path):
         'exec setpriv --reuid 65534 --regid 65534 --clear-groups env PATH=/nonexistent "$BIN" mount s3://data "$DIR" '
         '--endpoint "$ENDPOINT" --foreground', directory, signed)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "fusermount3" in done.stderr and "fix:" in done.stderr, done.stderr
+    assert "/dev/fuse" in done.stderr or "fusermount3" in done.stderr, done.stderr
+    assert "fix:" in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
     assert not is_mounted(directory)
 

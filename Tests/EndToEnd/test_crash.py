@@ -6,7 +6,8 @@ import threading
 
 from harness import Mount, eventually, generated, within
 
-FILES = {f"file-{index}": (200_000 + index * 777_777, index) for index in range(8)}
+# More than the cache may hold, so that it evicts all the time.
+FILES = {f"file-{index}": (200_000 + index * 1_777_777, index) for index in range(12)}
 ROUNDS = 50
 
 
@@ -16,7 +17,7 @@ def test_kill_in_the_middle_of_cache_writes(embedded, tmp_path):
         embedded.put_generated(name, size, seed)
     cache = tmp_path / "cache"
     cache.mkdir()
-    mount = Mount("s3://data", embedded.endpoint, "--cache-dir", cache, "--cache-size", "12M", "--memory", "32M")
+    mount = Mount("s3://data", embedded.endpoint, "--cache-dir", cache, "--cache-size", "64M", "--memory", "32M")
     hits = 0
     try:
         for round_number in range(ROUNDS):

@@ -43,7 +43,7 @@ def test_metrics_and_logs_without_secrets(embedded):
     # Every line is Prometheus's text format, and what the documentation names is there and counts.
     for line in metrics.splitlines():
         assert line.startswith("#") or re.fullmatch(r'[a-z_:0-9]+(\{.*\})? [-+0-9.eEinfNa]+', line), line
-    for name in ("operation", "request", "retr", "bytes", "hit", "evict", "read_ahead", "memory", "open"):
+    for name in ("operation", "request", "retr", "bytes", "hit", "evict", "memory", "open", "used", "wasted"):
         assert re.search(rf"^millrace_\w*{name}", metrics, re.M), f"no metric of {name}:\n{metrics[:3000]}"
     assert log.strip()
 

@@ -36,7 +36,11 @@ struct CredentialsState {
         isFetching = false
         switch result {
         case .success(let new) where isRefused && new == current:
-            return fail(.credentials("the server refuses them, and their source has no others"), now)
+            // There are no others. They go on being used, as a refusal may be a passing one, or of one request (a HEAD
+            // of a denied key answers a bare 403); whether they are still right is for the server to say.
+            isRefused = false
+            backOff(now)
+            return .success(new)
         case .success(let new):
             current = new
             isRefused = false
@@ -52,16 +56,21 @@ struct CredentialsState {
     /// The server refuses these as expired. True: there are others, or a fetch will tell.
     mutating func refused(_ credentials: Credentials, now: Int64) -> Bool {
         guard credentials == current else { return true }
+        guard isFetching || now >= retryNotBefore else { return false }
         isRefused = true
-        return isFetching || now >= retryNotBefore
+        return true
     }
 
-    /// 1, 2, 4, … 32 s: a source that is down is not asked for each request.
     private mutating func fail(_ error: S3Error, _ now: Int64) -> Result<Credentials, S3Error> {
         lastError = error
+        backOff(now)
+        return .failure(error)
+    }
+
+    /// 1, 2, 4, … 32 s: a source that is down, or has nothing new, is not asked for each request.
+    private mutating func backOff(_ now: Int64) {
         retryNotBefore = now + Int64(1 << min(failures, 5))
         failures += 1
-        return .failure(error)
     }
 
     private func isExpired(_ now: Int64) -> Bool {

@@ -50,17 +50,33 @@ class Server:
     ca_bundle: str | None = None
     process: subprocess.Popen | None = None
     directory: Path | None = None
+    made_client: object = None
 
     @property
     def environment(self) -> dict[str, str]:
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_REGION": self.region}
 
     def client(self):
+        """Made once: it takes boto3 a good part of a second."""
+        if self.made_client is None:
+            self.made_client = self._make_client()
+        return self.made_client
+
+    def _make_client(self):
         return boto3.client(
             "s3", endpoint_url=self.endpoint, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
             region_name=self.region, verify=self.ca_bundle,
             config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
                           response_checksum_validation="when_required"))
+
+    def put(self, key: str, data: bytes):
+        if self.name.startswith("rclone"):
+            # It serves a directory, so that is the quick way.
+            path = self.directory / "root" / self.bucket / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        else:
+            self.client().put_object(Bucket=self.bucket, Key=key, Body=data, ContentType="text/x-test")
 
     def stop(self):
         if self.process:

@@ -75,11 +75,11 @@ import Threads
 
         check(state.refused(second, now: 2))
         _ = state.ask(now: 2)
-        guard case .failure(.credentials) = state.fetched(.success(second), now: 2) else {
-            Issue.record("credentials that were refused were given again")
-            return
-        }
+        // The source has no others: these are tried again, once, and the refusal is believed for a while.
+        check(state.fetched(.success(second), now: 2) == .success(second))
         check(!state.refused(second, now: 2))
+        check(state.ask(now: 2) == (.use(second), false))
+        check(state.refused(second, now: 3))
     }
 
     @Test func manyThreadsThatAskAtOnceCauseOneFetch() throws {
