@@ -67,7 +67,8 @@ var targets: [Target] = [
     library("Keeper", ["NodeProtocol", "CLinux", "Threads", system]),
     program("millrace-keeper", ["Keeper"], linker: standalone),
     library("CSIProtocol", [protobuf] + grpc),
-    library("CSI", ["CSIProtocol", "NodeProtocol", "CCrypto", "CLinux", "Logs", "Metrics", "Threads", log, system] + grpc),
+    library(
+        "CSI", ["CSIProtocol", "NodeProtocol", "CCrypto", "CLinux", "Logs", "Metrics", "Threads", log, system] + grpc),
     program("millrace-csi", ["CSI", arguments]),
 
     // Cluster.

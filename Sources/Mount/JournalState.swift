@@ -24,7 +24,7 @@ struct JournalState: Sendable, Equatable {
     }
 
     /// Records that sum up to this.
-    func forEach(_ body: (JournalRecord) -> Void) {
+    func visitRecords(_ body: (JournalRecord) -> Void) {
         if let initRequest { body(.initialized(initRequest)) }
         for record in inodes.values { body(.inode(record)) }
         for record in files.values { body(.file(record)) }

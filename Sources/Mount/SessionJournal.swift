@@ -136,7 +136,7 @@ public final class SessionJournal: @unchecked Sendable {
         let oldStart = start
         let newStart = end
         var batch: [[UInt8]] = []
-        state.forEach { record in
+        state.visitRecords { record in
             batch.append(record.encoded)
             if batch.count == 1024 {
                 write(batch)

@@ -2,7 +2,11 @@ import Glibc
 
 /// An ETag as it is stored: MD5s as 16 bytes, uploads in parts as 18, any other text as it is.
 enum EntryTag {
-    enum Form: UInt8 { case text = 0, md5 = 1, parts = 2 }
+    enum Form: UInt8 {
+        case text = 0
+        case md5 = 1
+        case parts = 2
+    }
 
     /// Appends the packed form. Nil: longer than 255 bytes, which no entry can hold.
     static func pack(_ text: Bytes, into out: inout [UInt8]) -> Form? {

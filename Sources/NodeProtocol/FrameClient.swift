@@ -42,7 +42,7 @@ public final class FrameClient: Sendable {
 
     /// Waits for the end of the connection; false if it still stands at the deadline.
     public func waitForEnd(deadline: Instant) -> Bool {
-        (try? socket.wait(for: POLLRDHUP, deadline: deadline)) ?? true
+        (try? socket.wait(for: hungUpByPeer, deadline: deadline)) ?? true
     }
 
     public func end() {
@@ -53,4 +53,4 @@ public final class FrameClient: Sendable {
     deinit { end() }
 }
 
-private let POLLRDHUP: Int32 = 0x2000
+private let hungUpByPeer: Int32 = 0x2000
