@@ -112,10 +112,12 @@ final class Block {
 
     func nameHash(_ i: Int) -> UInt64 { EntryHash.name(directory.inode, raw(i)) }
 
-    func inode(_ i: Int) -> InodeNumber {
+    func inode(_ i: Int) -> InodeNumber { inode(i, nameHash(i)) }
+
+    func inode(_ i: Int, _ nameHash: UInt64) -> InodeNumber {
         entries[i].isDirectory
-            ? EntryHash.inode(directory: nameHash(i))
+            ? EntryHash.inode(directory: nameHash)
             : EntryHash.inode(
-                file: nameHash(i), etag: tag(i), size: entries[i].size, modified: entries[i].modified)
+                file: nameHash, etag: tag(i), size: entries[i].size, modified: entries[i].modified)
     }
 }

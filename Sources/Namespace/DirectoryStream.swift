@@ -16,15 +16,12 @@ public final class DirectoryStream: @unchecked Sendable {
     // Under `lock`:
     /// What was listed before the stream was opened (or rewound) and its time to live is listed again.
     private var opened: Instant
-    private var recent: [Recent] = []
+    private var recent = RecentEntries()
+    /// Entries that the last answer had room for: what is copied out beyond it is for nothing.
+    private var room = 31
     private var isClosed = false
     /// It was read to its end.
     private var isComplete = false
-
-    private struct Recent {
-        var cookie: UInt64
-        var position: [UInt8]
-    }
 
     init(_ namespace: Namespace, _ directory: Directory, opened: Instant) {
         self.namespace = namespace
@@ -53,9 +50,10 @@ public final class DirectoryStream: @unchecked Sendable {
         let isOpen = lock.withLock { () -> Bool in
             if cookie == Self.start { opened = namespace.clock() }
             run.since = since()
+            run.batchLimit = room + 1
             if cookie > Self.dotDot {
-                if let found = recent.last(where: { $0.cookie == cookie }) {
-                    run.position = found.position
+                if let found = recent.position(after: cookie) {
+                    run.position = found
                 } else {
                     run.sought = cookie
                 }
@@ -71,7 +69,7 @@ public final class DirectoryStream: @unchecked Sendable {
     public func close() {
         lock.withLock {
             isClosed = true
-            recent = []
+            recent = RecentEntries()
         }
         consume()
     }
@@ -111,6 +109,7 @@ public final class DirectoryStream: @unchecked Sendable {
             if run.plus { namespace.tellJournal() }
             let taken = emit(run)
             if taken < run.batch.count {
+                run.isFull = true
                 giveBack(run, from: taken)
                 return finish(run, nil)
             }
@@ -137,7 +136,8 @@ public final class DirectoryStream: @unchecked Sendable {
 
     private func finish(_ run: ReadRun, _ errno: Errno?) {
         lock.withLock {
-            if !isClosed, !run.recent.isEmpty { recent = run.recent.map { Recent(cookie: $0, position: $1) } }
+            if !isClosed, !run.recent.isEmpty { recent = run.recent }
+            if run.isFull { room = min(max(run.recent.count, 31), 4095) }
             if run.isComplete { isComplete = true }
         }
         // An error after the first entries comes back with the next read.
@@ -194,7 +194,7 @@ public final class DirectoryStream: @unchecked Sendable {
             place = directory.after(place)
         }
         namespace.emitted += run.batch.count
-        run.batchLimit = min(run.batchLimit * 2, 512)
+        run.batchLimit = max(run.batchLimit / 4, 32)
         if isFull {
             run.position = position(after: last!, directory)
             return .more
@@ -213,18 +213,14 @@ public final class DirectoryStream: @unchecked Sendable {
 
     /// False: not to be emitted.
     private func add(_ run: ReadRun, _ block: Block, _ i: Int) -> Bool {
-        let cookie = EntryHash.cookie(block.nameHash(i))
+        let hash = block.nameHash(i)
+        let cookie = EntryHash.cookie(hash)
         if let sought = run.sought {
             if sought == cookie { run.sought = nil }
             return false
         }
-        let inode: InodeNumber
-        if run.plus {
-            guard let counted = namespace.table.addLookup(block, i) else { return false }
-            inode = counted
-        } else {
-            inode = block.inode(i)
-        }
+        let inode = block.inode(i, hash)
+        if run.plus, !namespace.table.addLookup(block, i, inode) { return false }
         let name = block.name(i)
         let start = run.names.count
         run.names.append(contentsOf: name)
@@ -243,9 +239,7 @@ public final class DirectoryStream: @unchecked Sendable {
                     return i
                 }
                 run.isStarted = true
-                var raw = Array(name)
-                if item.attributes.isDirectory { raw.append(slash) }
-                run.recent.append((item.cookie, raw.withUnsafeBytes { Position.after(entry: $0) }))
+                run.recent.add(name, isDirectory: item.attributes.isDirectory, item.cookie)
             }
             return run.batch.count
         }
@@ -258,6 +252,29 @@ public final class DirectoryStream: @unchecked Sendable {
             for item in run.batch[first...] { namespace.table.forget(item.attributes.inode, 1) }
         }
         if run.plus { namespace.tellJournal() }
+    }
+}
+
+/// The entries of a stream's last answer, packed.
+struct RecentEntries {
+    private var cookies: [UInt64] = []
+    private var ends: [Int] = []
+    private var bytes: [UInt8] = []
+
+    var isEmpty: Bool { cookies.isEmpty }
+    var count: Int { cookies.count }
+
+    mutating func add(_ name: Bytes, isDirectory: Bool, _ cookie: UInt64) {
+        bytes.append(contentsOf: name)
+        if isDirectory { bytes.append(slash) }
+        cookies.append(cookie)
+        ends.append(bytes.count)
+    }
+
+    /// Where reading goes on after the entry of this cookie.
+    func position(after cookie: UInt64) -> [UInt8]? {
+        guard let i = cookies.lastIndex(of: cookie) else { return nil }
+        return bytes.withUnsafeBytes { Position.after(entry: $0.slice((i == 0 ? 0 : ends[i - 1])..<ends[i])) }
     }
 }
 
@@ -281,10 +298,12 @@ final class ReadRun: @unchecked Sendable {
     var isStarted = false
     /// The end was reached.
     var isComplete = false
+    /// The answer has no more room.
+    var isFull = false
     var batch: [Item] = []
     var names: [UInt8] = []
     var batchLimit = 32
-    var recent: [(UInt64, [UInt8])] = []
+    var recent = RecentEntries()
 
     init(
         plus: Bool, emit: @escaping @Sendable (DirectoryEntry) -> Bool, done: @escaping @Sendable (Errno?) -> Void

@@ -79,7 +79,8 @@ extension Namespace {
         case .unknown: return nil
         case .absent: return .failure(.noSuchFileOrDirectory)
         case .entry(let block, let i):
-            guard let inode = table.addLookup(block, i) else { return .failure(.ioError) }
+            let inode = block.inode(i)
+            guard table.addLookup(block, i, inode) else { return .failure(.ioError) }
             return .success(attributes(block, i, inode))
         }
     }
@@ -96,7 +97,7 @@ extension Namespace {
             if let (block, i) = directory.find(raw) {
                 let isFresh =
                     directory.ranges.reach(from: raw, since: .init(since)) != .none
-                    || table.directories[block.inode(i)].map { $0.existed >= since } ?? false
+                    || isListed(block.inode(i), since)
                 return isFresh ? .entry(block, i) : .unknown
             }
             let file = directory.find(name)
@@ -111,6 +112,14 @@ extension Namespace {
             }
             return file.map { .entry($0.block, $0.index) } ?? .absent
         }
+    }
+
+    /// Whether something was seen in a directory itself, by a crawl that its reader follows too.
+    private func isListed(_ inode: InodeNumber, _ since: Instant) -> Bool {
+        guard let directory = table.directories[inode] else { return false }
+        if directory.existed >= since { return true }
+        let ahead = self.since(Self.crawlAheadMs, clock())
+        return directory.ranges.stretches.contains { $0.isAhead && $0.fetched >= ahead } && !directory.blocks.isEmpty
     }
 
     // MARK: Requests

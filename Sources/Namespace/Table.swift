@@ -134,17 +134,16 @@ final class Table {
         return (block, Int(found.index))
     }
 
-    /// Counts one lookup. Nil: another entry has the same number, so this one can't be shown.
-    func addLookup(_ block: Block, _ i: Int) -> InodeNumber? {
-        let inode = block.inode(i)
+    /// Counts one lookup. False: another entry has the same number, so this one can't be shown.
+    func addLookup(_ block: Block, _ i: Int, _ inode: InodeNumber) -> Bool {
         if !block.entries[i].isKnown {
-            if index.find(inode, where: { self.inode(at: $0) == inode }) != nil { return nil }
+            if index.find(inode, where: { self.inode(at: $0) == inode }) != nil { return false }
             index.insert(inode, Location(block: block.id, index: UInt16(i))) { self.inode(at: $0) }
             block.known += 1
             journal?.added(block, i, inode)
         }
         if block.entries[i].lookups < .max { block.entries[i].lookups += 1 }
-        return inode
+        return true
     }
 
     func forget(_ inode: InodeNumber, _ lookups: UInt64) {
