@@ -45,7 +45,7 @@ public final class DiskCache: Sendable {
     ///   - queueBytes: memory for blocks that wait to be written.
     ///   - pauseMs: how long nothing is written after the disk was full or failed.
     public init(
-        directory path: String, maxBytes: UInt64, reservedFreeBytes: UInt64? = nil, queueBytes: Int = 8 << 20,
+        directory path: String, maxBytes: UInt64, reservedFreeBytes: UInt64? = nil, queueBytes: Int = 32 << 20,
         pauseMs: Int = 30_000, metrics registry: Registry, logger: Logger
     ) throws(DiskCacheError) {
         directory = try DiskDirectory(path)
@@ -59,7 +59,7 @@ public final class DiskCache: Sendable {
         self.logger = logger
         let thread = Thread("disk-write") { [self] in
             scan()
-            while let (run, isLate) = queue.next() { isLate ? drop(run) : store(run) }
+            while let (batch, isLate) = queue.next() { isLate ? drop(batch) : store(batch) }
         }
         writer.withLock { $0 = thread }
         registry.computed("millrace_disk_cache_bytes", "Room that the disk cache takes on disk") { [weak self] in
@@ -156,30 +156,30 @@ public final class DiskCache: Sendable {
 
     // MARK: the writer's thread
 
-    private func store(_ run: [WriteQueue.Item]) {
-        let entry = run[0].entry
-        let bytes = run.reduce(UInt64(0)) { $0 + UInt64($1.bytes.count) } + 8192  // and the map's part
+    private func store(_ batch: [WriteQueue.Item]) {
+        let entry = batch[0].entry
+        let bytes = batch.reduce(UInt64(0)) { $0 + UInt64($1.bytes.count) } + 8192  // and the map's part
         makeRoom(bytes)
         guard isWriting, let free = directory.freeBytes(), policy.admits(bytes, used: counts.bytes, free: free) else {
             if isWriting { complain("the disk cache is full of open files, or its disk is full of others'") }
-            return drop(run)
+            return drop(batch)
         }
         do throws(Errno) {
-            let bytes = try entry.store(run)
+            let bytes = try entry.store(batch)
             shelf.withLock { $0.index.set(entry.digest, bytes: bytes) }
-            queue.recycle(run)
-            for _ in run { release(entry) }
+            queue.recycle(batch)
+            for _ in batch { release(entry) }
         } catch {
             metrics.writeErrors.add()
             pausedUntil.store(Instant.now.advanced(byMs: pauseMs).nanoseconds, ordering: .relaxed)
             complain("cannot write to the disk cache: \(error); it rests for \(pauseMs / 1000) s, reads go on from S3")
-            drop(run)
+            drop(batch)
         }
     }
 
-    private func drop(_ run: [WriteQueue.Item]) {
-        queue.recycle(run)
-        for item in run { item.entry.drop(item.block) }
+    private func drop(_ batch: [WriteQueue.Item]) {
+        queue.recycle(batch)
+        for item in batch { item.entry.drop(item.block) }
     }
 
     private func complain(_ text: String) {

@@ -132,8 +132,8 @@ public final class DiskEntry: Sendable {
         cache.release(self)
     }
 
-    /// Writes queued, consecutive blocks. On the writer's thread. Answers the files' room on disk, in bytes.
-    func store(_ run: [WriteQueue.Item]) throws(Errno) -> UInt64 {
+    /// Writes queued blocks, in order. On the writer's thread. Answers the files' room on disk, in bytes.
+    func store(_ batch: [WriteQueue.Item]) throws(Errno) -> UInt64 {
         let files: DiskFiles
         if let open = state.withLock({ $0.files }) {
             files = open
@@ -141,15 +141,26 @@ public final class DiskEntry: Sendable {
             files = try cache.create(digest, size: size)
             state.withLock { $0.files = files }
         }
+        var start = 0
+        while start < batch.count {
+            var end = start + 1
+            while end < batch.count, batch[end].block == batch[end - 1].block + 1 { end += 1 }
+            try store(batch[start..<end], files)
+            start = end
+        }
+        return files.diskBytes
+    }
+
+    /// Consecutive blocks.
+    private func store(_ run: ArraySlice<WriteQueue.Item>, _ files: DiskFiles) throws(Errno) {
         let blocks = run.map { ($0.bytes, clinux_crc32c(0, $0.bytes.baseAddress, $0.bytes.count)) }
-        try files.write(blocks, from: run[0].block)
+        try files.write(blocks, from: run.first!.block)
         let isWhole = state.withLock { state in
             for (item, block) in zip(run, blocks) { state.blocks.set(item.block, .verified, checksum: block.1) }
             return state.blocks.isVerified
         }
         if isWhole { try? files.mark(cache.epoch) }
         cache.metrics.writtenBytes.add(blocks.reduce(0) { $0 + $1.0.count })
-        return files.diskBytes
     }
 
     // MARK: the whole file
@@ -188,7 +199,7 @@ public final class DiskEntry: Sendable {
         let step: Range<Int>? = state.withLock { state in
             guard let from = state.verifyFrom, let first = state.blocks.first(.present, from: from) else { return nil }
             var end = first
-            while end < state.blocks.count, end - first < WriteQueue.runLimit, state.blocks[end] == .present {
+            while end < state.blocks.count, end - first < WriteQueue.batchLimit, state.blocks[end] == .present {
                 end += 1
             }
             state.verifyFrom = end
