@@ -82,7 +82,8 @@ final class Attempt: TransferDelegate {
         }
         let current = operation.client.currentEndpoint.region
         error.region = head.bucketRegion ?? error.region
-        if error.region == current || error.region?.isEmpty == true { error.region = nil }
+        // It becomes part of a host's name and of a header, so it is taken only where it can be a region.
+        if error.region == current || !(error.region.map(Endpoint.isRegion) ?? true) { error.region = nil }
         if let date = head.date { error.clockOffset = date - WallClock.now }
         return error
     }

@@ -56,6 +56,12 @@ public struct Endpoint: Sendable, Equatable {
         if isAWS { host = "s3.\(region).\(Self.awsDomain(region: region))" }
     }
 
+    /// Letters, digits, "-" and "_", as the regions of all servers have.
+    static func isRegion(_ text: String) -> Bool {
+        (1...64).contains(text.utf8.count)
+            && text.utf8.allSatisfy { HeaderLine.lower($0).isLowerLetterOrDigit || $0 == 0x2D || $0 == 0x5F }
+    }
+
     static func awsDomain(region: String) -> String {
         region.hasPrefix("cn-") ? "amazonaws.com.cn" : "amazonaws.com"
     }

@@ -92,6 +92,23 @@ import Threads
                 "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-request-payer;x-amz-security-token") == true)
     }
 
+    @Test func aServersWordsNeverBecomeHeadersOrHosts() throws {
+        let server = ScriptedServer { _, _, connection in
+            connection.answer(
+                "400 Bad Request",
+                "<Error><Code>AuthorizationHeaderMalformed</Code><Region>evil.example/&#13;&#10;X-Evil: 1</Region></Error>"
+            )
+        }
+        let engine = TransferEngine(threads: 1)
+        defer { engine.stop() }
+        let client = Fixture.client(try Endpoint(url: server.url), engine)
+        let got = try client.collect(GetRequest(key: ObjectKey("k"), range: 0..<1, etag: "a\r\nX-Evil: 1"))
+        #expect(got.error == .status(400, code: "AuthorizationHeaderMalformed", message: ""))
+        #expect(server.seen.count == 1)
+        #expect(server.seen.allSatisfy { $0.headers["x-evil"] == nil && $0.headers["if-match"] == nil })
+        #expect(client.currentEndpoint.region == "us-east-1")
+    }
+
     @Test func requestsGoThroughAProxy() throws {
         let server = ScriptedServer { _, _, connection in connection.answer("404 Not Found") }
         let engine = TransferEngine(threads: 1)
