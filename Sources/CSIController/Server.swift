@@ -31,7 +31,9 @@ public struct CSIServer: Sendable {
         self.path = path
         server = GRPCServer(
             transport: HTTP2ServerTransport.Posix(
-                address: .unixDomainSocket(path: path), transportSecurity: .plaintext),
+                address: .unixDomainSocket(path: path), transportSecurity: .plaintext,
+                // Said aloud: left out, clients take it for no limit and are cut off at HTTP/2's default of 100.
+                config: .defaults { $0.http2.maxConcurrentStreams = 256 }),
             services: [
                 IdentityService(driver: driver, version: version, isReady: isReady), ControllerRPC(volumes: volumes),
             ])
@@ -41,10 +43,15 @@ public struct CSIServer: Sendable {
     public func run() async throws {
         try removeLeftover()
         defer { unlink(path) }
-        try await withTaskCancellationHandler {
-            try await server.serve()
-        } onCancel: {
-            server.beginGracefulShutdown()
+        do {
+            try await withTaskCancellationHandler {
+                try await server.serve()
+            } onCancel: {
+                server.beginGracefulShutdown()
+            }
+        } catch {
+            // The transport throws when its task is cancelled, which is how it is meant to end.
+            guard Task.isCancelled else { throw error }
         }
     }
 

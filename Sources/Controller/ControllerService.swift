@@ -45,19 +45,20 @@ public final class ControllerService: Sendable {
             await withTaskGroup(of: Void.self) { group in
                 let gate = Gate(5)
                 reflect(
-                    PersistentVolumeClaim.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    PersistentVolumeClaim.self, gate, &group, { $0.set($1) }, { $0.updated($1) }, { $0.removed($1) },
                     { Array($0.claims.values) })
                 reflect(
-                    PersistentVolume.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    PersistentVolume.self, gate, &group, { $0.set($1) }, { $0.updated($1) }, { $0.removed($1) },
                     { Array($0.volumes.values) })
                 reflect(
-                    StorageClass.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    StorageClass.self, gate, &group, { $0.set($1) }, { $0.updated($1) }, { $0.removed($1) },
                     { Array($0.classes.values) })
                 reflect(
-                    Namespace.self, gate, &group, { $0.updated($1) }, { $0.removed($1) },
+                    Namespace.self, gate, &group, { $0.set($1) }, { $0.updated($1) }, { $0.removed($1) },
                     { Array($0.namespaces.values) })
                 reflect(
-                    Dataset.self, gate, &group, { $0.updated($1) }, { $0.removed($1) }, { Array($0.datasets.values) })
+                    Dataset.self, gate, &group, { $0.set($1) }, { $0.updated($1) }, { $0.removed($1) },
+                    { Array($0.datasets.values) })
                 group.addTask { [self] in
                     // Before all five tables are full, a missing Dataset would look like one that was deleted.
                     await gate.wait()
@@ -117,11 +118,13 @@ public final class ControllerService: Sendable {
 
     private func reflect<T: KubernetesObject>(
         _ type: T.Type, _ gate: Gate, _ group: inout TaskGroup<Void>,
+        _ load: @escaping @Sendable (inout Tables, T) -> Void,
         _ updated: @escaping @Sendable (inout Tables, T) -> Set<Work>,
         _ removed: @escaping @Sendable (inout Tables, T) -> Set<Work>, _ known: @escaping @Sendable (Tables) -> [T]
     ) {
         let sink = TableSink<T>(
-            service: self, tables: reconciler.tables, gate: gate, onUpdate: updated, onRemove: removed, known: known)
+            service: self, tables: reconciler.tables, gate: gate, onLoad: load, onUpdate: updated, onRemove: removed,
+            known: known)
         let reflector = Reflector(client: client, sink: sink, resyncSeconds: settings.resyncSeconds, logger: logger)
         group.addTask { await reflector.run() }
     }
@@ -132,6 +135,7 @@ private final class TableSink<Object: KubernetesObject>: ReflectorSink {
     private let service: ControllerService
     private let tables: Locked<Tables>
     private let gate: Gate
+    private let onLoad: @Sendable (inout Tables, Object) -> Void
     private let onUpdate: @Sendable (inout Tables, Object) -> Set<Work>
     private let onRemove: @Sendable (inout Tables, Object) -> Set<Work>
     private let known: @Sendable (Tables) -> [Object]
@@ -139,6 +143,7 @@ private final class TableSink<Object: KubernetesObject>: ReflectorSink {
 
     init(
         service: ControllerService, tables: Locked<Tables>, gate: Gate,
+        onLoad: @escaping @Sendable (inout Tables, Object) -> Void,
         onUpdate: @escaping @Sendable (inout Tables, Object) -> Set<Work>,
         onRemove: @escaping @Sendable (inout Tables, Object) -> Set<Work>,
         known: @escaping @Sendable (Tables) -> [Object]
@@ -146,24 +151,30 @@ private final class TableSink<Object: KubernetesObject>: ReflectorSink {
         self.service = service
         self.tables = tables
         self.gate = gate
+        self.onLoad = onLoad
         self.onUpdate = onUpdate
         self.onRemove = onRemove
         self.known = known
     }
 
     func replaced(with objects: [Object]) async {
+        let isFirst = isFilled.withLock { filled in
+            defer { filled = true }
+            return !filled
+        }
         let works = tables.withLock { tables in
-            let present = Set(objects.map(\.key))
             var works: Set<Work> = []
+            if isFirst {
+                // Everything is looked at once all tables are filled; what each object concerns needn't be found out.
+                for object in objects { onLoad(&tables, object) }
+                return works
+            }
+            let present = Set(objects.map(\.key))
             for gone in known(tables) where !present.contains(gone.key) { works.formUnion(onRemove(&tables, gone)) }
             for object in objects { works.formUnion(onUpdate(&tables, object)) }
             return works
         }
         await service.enqueue(works)
-        let isFirst = isFilled.withLock { filled in
-            defer { filled = true }
-            return !filled
-        }
         if isFirst { await gate.open() }
     }
 

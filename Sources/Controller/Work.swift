@@ -120,16 +120,22 @@ extension Tables {
         return works
     }
 
-    /// Everything there is, for a start and for resyncs.
-    public var allWork: Set<Work> {
-        var works = Set(claims.keys.map { Work.claim($0) })
-        works.formUnion(volumes.values.filter(isOurs).map { .volume($0.key.name) })
-        for key in datasets.keys { works.formUnion(concerned(byDataset: key)) }
-        for claim in claims.values {
-            if let publisher = Publishing.publisher(of: claim) {
-                works.insert(.publication(publisher, into: claim.key.namespace))
+    /// Everything there is, for a start: claims that wait come first.
+    public var allWork: [Work] {
+        var works: [Work] = claims.values.filter { $0.spec.volumeName == nil }.map { .claim($0.key) }
+        for dataset in datasets.values {
+            works.append(.dataset(dataset.key))
+            guard dataset.spec.publish != nil else { continue }
+            for namespace in namespaces.values where dataset.publishes(to: namespace) {
+                works.append(.publication(dataset.key, into: namespace.key.name))
             }
         }
-        return works
+        for claim in claims.values {
+            if let publisher = Publishing.publisher(of: claim) {
+                works.append(.publication(publisher, into: claim.key.namespace))
+            }
+            if claim.spec.volumeName != nil { works.append(.claim(claim.key)) }
+        }
+        return works + volumes.values.filter(isOurs).map { .volume($0.key.name) }
     }
 }

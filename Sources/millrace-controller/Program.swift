@@ -1,8 +1,15 @@
+import Glibc
+
 @main
 enum Program {
-    static func main() async {
-        // Before any thread starts, as threads inherit the mask.
+    /// Not async: Swift's main thread would end in libdispatch, which unblocks every signal there, so that SIGTERM would
+    /// kill the process instead of being waited for. Here the main thread is the one that waits.
+    static func main() {
         Termination.block()
-        await MillraceController.main(nil)
+        Task.detached {
+            await MillraceController.main(nil)
+            exit(0)
+        }
+        Termination.serve()
     }
 }

@@ -58,7 +58,7 @@ final class Stepper {
             for object in server.objects(kind) { _ = apply(kind, object, isDeletion: false) }
             seen[kind] = revision
         }
-        add(reconciler.tables.withLock(\.allWork))
+        add(Set(reconciler.tables.withLock(\.allWork)))
     }
 
     var isDead: Bool { life.isDead }
