@@ -3,8 +3,9 @@ import CSI
 import Glibc
 import Logging
 import Logs
+import Threads
 
-struct MillraceCSI: AsyncParsableCommand {
+struct MillraceCSI: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "millrace-csi", abstract: "The CSI node plugin: S3 datasets as volumes.", version: Plugin.version)
 
@@ -71,17 +72,25 @@ struct MillraceCSI: AsyncParsableCommand {
         return options
     }
 
-    func run() async throws {
+    func run() throws {
         let options = try options()
         guard let level = Logger.Level(rawValue: logLevel), let format = LogOutput.Format(rawValue: logFormat) else {
             throw ValidationError("--log-level or --log-format is not one of those that --help lists")
         }
         LogOutput.bootstrap(level: level, format: format)
         let logger = Logger(label: "csi")
-        do {
-            try await Plugin(options, logger: logger).run()
-        } catch {
-            logger.critical("cannot go on", metadata: ["error": "\(error)"])
+        let plugin = Plugin(options, logger: logger)
+        let ending = Promise<String?>()
+        Task {
+            do {
+                try await plugin.run()
+                ending.fulfil(nil)
+            } catch {
+                ending.fulfil("\(error)")
+            }
+        }
+        if let failure = ending.wait(until: .distantFuture) ?? nil {
+            logger.critical("cannot go on", metadata: ["error": "\(failure)"])
             throw ExitCode(1)
         }
     }
@@ -89,8 +98,9 @@ struct MillraceCSI: AsyncParsableCommand {
 
 @main
 enum Program {
-    static func main() async {
+    /// Not async: an async main may run on another thread, and the first must block the signals before there is one.
+    static func main() {
         Termination.block()
-        await MillraceCSI.main(nil)
+        MillraceCSI.main()
     }
 }
