@@ -88,11 +88,22 @@ public struct Plugin: Sendable {
         janitor.stop()
         engineWatch.stop()
         keeperWatch.stop()
-        if sessions.count == 0 { end(engineWatch, keeperWatch) }
+        if sessions.count == 0 {
+            end(engineWatch, keeperWatch)
+        } else if options.isContained {
+            // Nothing is left unanswered, so that a kernel that can't ask again loses nothing.
+            try? EngineClient(path: engineSocket).drain()
+        }
     }
 
     /// Makes the directories and waits for a plugin before us to be gone.
     private func prepare() throws -> Descriptor {
+        // The kubelet's directories are there; one of our own may not be.
+        var parent = ""
+        for name in options.stateDirectory.split(separator: "/").dropLast() {
+            parent += "/" + name
+            mkdir(parent, 0o755)
+        }
         for (directory, mode) in [
             (options.stateDirectory, 0o711), (options.sessionsDirectory, 0o700), (options.journalDirectory, 0o700),
             (options.runDirectory, 0o700),
@@ -176,7 +187,7 @@ public struct Plugin: Sendable {
         return Supervisor.Start(
             program: program("millrace-keeper"),
             arguments: ["--socket", socket, "--exit-when-idle", "60"] + userArguments,
-            logFile: options.stateDirectory + "/keeper.log")
+            logFile: options.logFile("keeper"))
     }
 
     private func engineStart(_ socket: String, _ keeper: String) -> Supervisor.Start? {
@@ -185,7 +196,7 @@ public struct Plugin: Sendable {
             program: program("millrace"),
             arguments: ["engine", "--socket", socket, "--keeper", keeper, "--exit-when-idle", "60"] + userArguments
                 + options.engineArguments,
-            logFile: options.stateDirectory + "/engine.log")
+            logFile: options.logFile("engine"))
     }
 
     private func end(_ watches: Supervisor...) {

@@ -9,6 +9,8 @@ public struct PluginOptions: Sendable {
     /// Where sessions' mounts, the journal and the sockets of engine and keeper are. On Kubernetes it must be below
     /// the kubelet's directory, which is shared with the host both ways.
     public var stateDirectory: String
+    /// Where the sockets of our engine and keeper are; nil: in the state directory.
+    public var socketsDirectory: String?
     /// A socket in the kubelet's plugins_registry; nil: a sidecar registers, or nobody.
     public var registrationSocket: String?
     /// The CSI socket as the kubelet sees it, where that differs.
@@ -44,6 +46,9 @@ public struct PluginOptions: Sendable {
     var sessionsDirectory: String { stateDirectory + "/sessions" }
     var journalDirectory: String { stateDirectory + "/targets" }
     /// Owned by the children's user.
-    var runDirectory: String { stateDirectory + "/run" }
+    var runDirectory: String { socketsDirectory ?? stateDirectory + "/run" }
+    /// A keeper that others run means a container, which takes our engine with it when it ends.
+    var isContained: Bool { keeperSocket != nil && engineSocket == nil }
+    func logFile(_ name: String) -> String { isContained ? "/dev/stderr" : stateDirectory + "/\(name).log" }
     var lockFile: String { stateDirectory + "/lock" }
 }

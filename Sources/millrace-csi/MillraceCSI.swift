@@ -17,6 +17,8 @@ struct MillraceCSI: ParsableCommand {
     var driverName = "s3.csi.millrace.dev"
     @Option(help: "Where mounts, journal and sockets are (default: millrace, beside the endpoint).")
     var stateDir: String?
+    @Option(help: "Where the sockets of engine and keeper are (default: run, in the state directory).")
+    var runDir: String?
     @Option(help: "Serve the kubelet's registration at this socket in plugins_registry.")
     var registrationSocket: String?
     @Option(help: "The CSI socket's path as the kubelet sees it (default: the endpoint's).")
@@ -51,6 +53,7 @@ struct MillraceCSI: ParsableCommand {
         }
         var options = PluginOptions(endpoint: path, nodeID: nodeId, stateDirectory: stateDir)
         options.driverName = driverName
+        options.socketsDirectory = runDir
         options.registrationSocket = registrationSocket
         options.endpointForKubelet = kubeletEndpoint
         options.engineSocket = engineSocket

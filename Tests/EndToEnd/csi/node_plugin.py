@@ -1,5 +1,6 @@
 """The node plugin under test, and what a kubelet would call on it."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from harness import BINARY, clean_environment, eventually
 from stubs import load
 
 csi, csi_grpc, registration, registration_grpc = load()
+LIBC = ctypes.CDLL(None, use_errno=True)
+MNT_FORCE, MNT_DETACH = 1, 2
 PLUGIN = BINARY.parent / "millrace-csi"
 MULTI_READER = csi.VolumeCapability.AccessMode.MULTI_NODE_READER_ONLY
 
@@ -36,13 +39,14 @@ def mounts():
 class NodePlugin:
     """`millrace-csi` in a directory of its own; use as a context manager, which leaves nothing behind."""
 
-    def __init__(self, *options: str, registration_socket: bool = False, environment=None):
+    def __init__(self, *options: str, registration_socket: bool = False, environment=None, sockets=None):
         # Not resolved by a link on the way, as the plugin follows none.
         self.directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="millrace-csi-test-")))
         self.pods = self.directory / "pods"
         self.pods.mkdir()
         self.endpoint = self.directory / "csi.sock"
         self.state = self.directory / "millrace"
+        self.socket_directory = sockets or self.state / "run"
         self.registration = self.directory / "reg.sock"
         self.options = list(options)
         if registration_socket:
@@ -97,7 +101,7 @@ class NodePlugin:
 
     def pid_of(self, child: str):
         """The engine or the keeper: the process whose socket is in our state directory."""
-        needle = str(self.state / "run" / f"{child}.sock")
+        needle = str(self.socket_directory / f"{child}.sock")
         for process in Path("/proc").iterdir():
             if not process.name.isdigit():
                 continue
@@ -136,7 +140,8 @@ class NodePlugin:
                 eventually(lambda pid=pid: self.pid_of(child) != pid, 20, f"the end of the {child}")
         for _ in range(3):
             for point, *_rest in reversed(self.mounts()):
-                subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+                # Not umount(8): it looks at the path first, which hangs where nobody serves it.
+                LIBC.umount2(os.fsencode(point), MNT_FORCE | MNT_DETACH)
         assert not self.mounts()
         shutil.rmtree(self.directory)
 
