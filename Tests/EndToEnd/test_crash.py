@@ -64,6 +64,11 @@ def test_kill_in_the_middle_of_cache_writes(embedded, tmp_path):
         mount.tear_down()
 
 
+def bytes_on_disk(directory) -> int:
+    return sum(os.stat(os.path.join(folder, name)).st_blocks * 512
+               for folder, _, names in os.walk(directory) for name in names)
+
+
 def test_the_cache_survives_a_restart(embedded, tmp_path):
     """After a clean stop, and after kill -9 once written, bytes come from the disk and not from S3."""
     embedded.put_generated("file", 4 << 20, 9)
@@ -73,9 +78,7 @@ def test_the_cache_survives_a_restart(embedded, tmp_path):
             mount.start()
             same = within(30, mount.read, "file") == generated(4 << 20, 9)
             assert same
-            eventually(lambda: sum(status.st_blocks * 512 for status in (
-                os.stat(os.path.join(folder, name)) for folder, _, names in os.walk(tmp_path) for name in names)
-                ) >= 4 << 20, 20, "the cache's files")
+            eventually(lambda: bytes_on_disk(tmp_path) >= 4 << 20, 20, "the cache's files")
             end()
         embedded.clear_log()
         mount.start()
@@ -87,13 +90,15 @@ def test_the_cache_survives_a_restart(embedded, tmp_path):
         mount.tear_down()
 
 
-def test_damaged_cache_files_are_noticed(embedded, tmp_path):
+def test_damaged_cache_files_are_noticed_after_a_crash(embedded, tmp_path):
     embedded.put_generated("file", 4 << 20, 9)
     mount = Mount("s3://data", embedded.endpoint, "--cache-dir", tmp_path, "--cache-size", "64M")
     try:
         mount.start()
         assert within(30, mount.read, "file") == generated(4 << 20, 9)
-        assert mount.stop() == 0
+        eventually(lambda: bytes_on_disk(tmp_path) >= 4 << 20, 20, "the cache's files")
+        mount.kill()
+        damaged = 0
         for folder, _, names in os.walk(tmp_path):
             for name in names:
                 path = os.path.join(folder, name)
@@ -101,6 +106,8 @@ def test_damaged_cache_files_are_noticed(embedded, tmp_path):
                     with open(path, "r+b") as file:
                         file.seek(1_000_000)
                         file.write(b"damage" * 1000)
+                    damaged += 1
+        assert damaged > 0
         mount.start()
         same = within(30, mount.read, "file") == generated(4 << 20, 9)
         assert same, "damaged bytes were served"
