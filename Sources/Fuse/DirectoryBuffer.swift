@@ -64,7 +64,7 @@ public final class DirectoryBuffer: @unchecked Sendable {
         func put<T: FixedWidthInteger>(_ value: T, _ offset: Int) {
             base.storeBytes(of: value, toByteOffset: offset, as: T.self)
         }
-        put(attributes.node, 0)
+        put(attributes.inode, 0)
         let entryMs = UInt64(min(max(validity.entryMs, 0), 1_000_000_000_000))
         let attributesMs = UInt64(min(max(validity.attributesMs, 0), 1_000_000_000_000))
         put(entryMs / 1000, 16)

@@ -4,9 +4,6 @@ import Glibc
 /// What stat(2) shows of an inode.
 public struct FileAttributes: Sendable, Equatable {
     public var inode: UInt64
-    /// What the kernel calls it in requests. Normally the inode's number; another one makes it another file to the
-    /// kernel, with a page cache of its own, though stat(2) shows the same number.
-    public var node: UInt64
     /// Type and permissions.
     public var mode: UInt32
     public var size: UInt64
@@ -15,11 +12,8 @@ public struct FileAttributes: Sendable, Equatable {
     public var uid: UInt32
     public var gid: UInt32
 
-    public init(
-        inode: UInt64, node: UInt64? = nil, mode: UInt32, size: UInt64, modified: Int64, uid: UInt32, gid: UInt32
-    ) {
+    public init(inode: UInt64, mode: UInt32, size: UInt64, modified: Int64, uid: UInt32, gid: UInt32) {
         self.inode = inode
-        self.node = node ?? inode
         self.mode = mode
         self.size = size
         self.modified = modified

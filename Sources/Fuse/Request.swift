@@ -46,7 +46,7 @@ public struct Request: ~Copyable, @unchecked Sendable {
     @discardableResult
     public consuming func reply(entry: FileAttributes, _ validity: Validity) -> Bool {
         var out = fuse_entry_param()
-        out.ino = entry.node
+        out.ino = entry.inode
         out.attr = entry.status
         out.entry_timeout = Validity.seconds(validity.entryMs)
         out.attr_timeout = Validity.seconds(validity.attributesMs)

@@ -11,12 +11,9 @@ enum JournalRecord: Sendable, Equatable {
     case closedFile(UInt64)
     case directory(OpenDirectoryRecord)
     case closedDirectory(UInt64)
-    case alias(node: UInt64, inode: InodeNumber)
-    case forgotAlias(UInt64)
 
     struct OpenFileRecord: Sendable, Equatable {
         var handle: UInt64
-        var node: UInt64
         var inode: InodeNumber
         /// Of the OPEN.
         var unique: UInt64
@@ -32,7 +29,7 @@ enum JournalRecord: Sendable, Equatable {
 
     private enum Kind: UInt8 {
         case initialized = 1
-        case inode, forgotInode, file, closedFile, directory, closedDirectory, alias, forgotAlias
+        case inode, forgotInode, file, closedFile, directory, closedDirectory
     }
 
     var encoded: [UInt8] {
@@ -47,12 +44,16 @@ enum JournalRecord: Sendable, Equatable {
             out.put(record.parent)
             out.put(UInt8(record.isDirectory ? 1 : 0))
             out.put(record.name)
+            out.put(record.size)
+            out.put(record.modified)
+            out.put(Array(record.etag.utf8))
+            out.put(UInt8(record.isReadable ? 1 : 0))
         case .forgotInode(let inode):
             out.put(Kind.forgotInode.rawValue)
             out.put(inode)
         case .file(let record):
             out.put(Kind.file.rawValue)
-            for value in [record.handle, record.node, record.inode, record.unique] { out.put(value) }
+            for value in [record.handle, record.inode, record.unique] { out.put(value) }
             out.put(record.backing)
             out.put(record.version.key.bytes)
             out.put(Array(record.version.etag.utf8))
@@ -69,13 +70,6 @@ enum JournalRecord: Sendable, Equatable {
         case .closedDirectory(let handle):
             out.put(Kind.closedDirectory.rawValue)
             out.put(handle)
-        case .alias(let node, let inode):
-            out.put(Kind.alias.rawValue)
-            out.put(node)
-            out.put(inode)
-        case .forgotAlias(let node):
-            out.put(Kind.forgotAlias.rawValue)
-            out.put(node)
         }
         return out.bytes
     }
@@ -95,19 +89,24 @@ enum JournalRecord: Sendable, Equatable {
             self = .initialized(bytes)
         case .inode:
             guard let inode = reader.number(UInt64.self), let parent = reader.number(UInt64.self),
-                let isDirectory = reader.number(UInt8.self), let name = reader.array()
+                let isDirectory = reader.number(UInt8.self), let name = reader.array(),
+                let size = reader.number(UInt64.self), let modified = reader.number(Int64.self),
+                let etag = reader.array(), let isReadable = reader.number(UInt8.self)
             else { return nil }
-            self = .inode(InodeRecord(inode: inode, parent: parent, isDirectory: isDirectory != 0, name: name))
+            self = .inode(
+                InodeRecord(
+                    inode: inode, parent: parent, isDirectory: isDirectory != 0, name: name, size: size,
+                    modified: modified, etag: String(decoding: etag, as: UTF8.self), isReadable: isReadable != 0))
         case .file:
-            guard let handle = reader.number(UInt64.self), let node = reader.number(UInt64.self),
-                let inode = reader.number(UInt64.self), let unique = reader.number(UInt64.self),
+            guard let handle = reader.number(UInt64.self), let inode = reader.number(UInt64.self),
+                let unique = reader.number(UInt64.self),
                 let backing = reader.number(Int32.self), let key = reader.array(), let etag = reader.array(),
                 let hasVersion = reader.number(UInt8.self), let version = reader.array(),
                 let size = reader.number(UInt64.self), let isReadable = reader.number(UInt8.self)
             else { return nil }
             self = .file(
                 OpenFileRecord(
-                    handle: handle, node: node, inode: inode, unique: unique, backing: backing,
+                    handle: handle, inode: inode, unique: unique, backing: backing,
                     version: FileVersion(
                         key: ObjectKey(key), etag: String(decoding: etag, as: UTF8.self),
                         versionID: hasVersion != 0 ? String(decoding: version, as: UTF8.self) : nil, size: size,
@@ -117,16 +116,12 @@ enum JournalRecord: Sendable, Equatable {
                 let unique = reader.number(UInt64.self)
             else { return nil }
             self = .directory(OpenDirectoryRecord(handle: handle, inode: inode, unique: unique))
-        case .alias:
-            guard let node = reader.number(UInt64.self), let inode = reader.number(UInt64.self) else { return nil }
-            self = .alias(node: node, inode: inode)
-        case .forgotInode, .closedFile, .closedDirectory, .forgotAlias:
+        case .forgotInode, .closedFile, .closedDirectory:
             guard let number = reader.number(UInt64.self) else { return nil }
             switch kind {
             case .forgotInode: self = .forgotInode(number)
             case .closedFile: self = .closedFile(number)
-            case .closedDirectory: self = .closedDirectory(number)
-            default: self = .forgotAlias(number)
+            default: self = .closedDirectory(number)
             }
         }
     }

@@ -6,8 +6,6 @@ struct JournalState: Sendable, Equatable {
     var inodes: [InodeNumber: InodeRecord] = [:]
     var files: [UInt64: JournalRecord.OpenFileRecord] = [:]
     var directories: [UInt64: JournalRecord.OpenDirectoryRecord] = [:]
-    /// Node → inode.
-    var aliases: [UInt64: InodeNumber] = [:]
 
     mutating func apply(_ record: JournalRecord) {
         switch record {
@@ -18,8 +16,6 @@ struct JournalState: Sendable, Equatable {
         case .closedFile(let handle): files[handle] = nil
         case .directory(let record): directories[record.handle] = record
         case .closedDirectory(let handle): directories[handle] = nil
-        case .alias(let node, let inode): aliases[node] = inode
-        case .forgotAlias(let node): aliases[node] = nil
         }
     }
 
@@ -29,6 +25,5 @@ struct JournalState: Sendable, Equatable {
         for record in inodes.values { body(.inode(record)) }
         for record in files.values { body(.file(record)) }
         for record in directories.values { body(.directory(record)) }
-        for (node, inode) in aliases { body(.alias(node: node, inode: inode)) }
     }
 }

@@ -9,7 +9,7 @@ public final class MountedSession: Sendable {
         public var source: String
         /// Nil where somebody else mounted.
         public var path: String?
-        /// Nodes of the kernel that are open.
+        /// Inodes that are open.
         public var openFiles: Int
         public var requestsInFlight: Int
         /// Inodes that are known, and the memory that names and listings take.
@@ -46,7 +46,7 @@ public final class MountedSession: Sendable {
     public var status: Status {
         let counts = operations.fileSystem.namespace.counts
         return Status(
-            source: description.source, path: path, openFiles: operations.nodes.withLock { $0.openNodes },
+            source: description.source, path: path, openFiles: operations.modes.withLock { $0.count },
             requestsInFlight: session.requestsInFlight, inodes: counts.inodes, metadataBytes: counts.bytes,
             hasPassthrough: session.hasPassthrough, ending: ended.wait(until: .now))
     }

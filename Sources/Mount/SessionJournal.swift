@@ -175,13 +175,13 @@ extension SessionJournal: InodeJournal {
 extension SessionJournal {
     func initialized(_ exchange: InitExchange) { append(.initialized(exchange.request)) }
 
-    func opened(_ handle: UInt64, _ value: SessionOperations.FileHandle, mode: NodeTable.Mode) {
+    func opened(_ handle: UInt64, _ value: SessionOperations.FileHandle, mode: OpenModes.Mode) {
         var backing: Int32 = 0
         if case .passthrough(let id) = mode { backing = id }
         append(
             .file(
                 JournalRecord.OpenFileRecord(
-                    handle: handle, node: value.node, inode: value.file.inode, unique: value.unique, backing: backing,
+                    handle: handle, inode: value.file.inode, unique: value.unique, backing: backing,
                     version: value.file.version)))
     }
     func closed(_ handle: UInt64) { append(.closedFile(handle)) }
@@ -191,6 +191,4 @@ extension SessionJournal {
     }
     func closedDirectory(_ handle: UInt64) { append(.closedDirectory(handle)) }
 
-    func aliased(_ node: UInt64, to inode: InodeNumber) { append(.alias(node: node, inode: inode)) }
-    func forgotAlias(_ node: UInt64) { append(.forgotAlias(node)) }
 }

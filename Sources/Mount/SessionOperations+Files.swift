@@ -6,51 +6,39 @@ import SystemPackage
 /// Open files, their bytes and their extended attributes.
 extension SessionOperations {
     func open(_ request: consuming Request, flags: Int32) {
-        let node = request.inode
         let unique = request.originalUnique
-        let (inode, isSuperseded) = nodes.withLock { ($0.inode(of: node), $0.isSuperseded(node)) }
-        // The kernel looks the name up again and opens what it finds.
-        if isSuperseded {
-            request.fail(.staleNFSFileHandle)
-            return
-        }
         if request.isResent { dropFile(opened: unique) }
+        let inode = request.inode
         let parked = request.park()
+        // ESTALE, where the file was replaced since: the kernel looks the name up again and opens what it finds.
         fileSystem.open(inode) { [self] result in
             switch result {
             case .failure(let errno): parked.resume().fail(errno)
-            case .success(let file): opened(parked.resume(), FileHandle(file, node: node, unique: unique))
+            case .success(let file): opened(parked.resume(), FileHandle(file, unique: unique))
             }
         }
     }
 
     private func opened(_ request: consuming Request, _ value: FileHandle) {
         let file = value.file
-        let offered = offeredMode(value)
-        let opening = nodes.withLock {
-            $0.opened(value.node, file.version, mode: offered, keepsPages: file.keepPageCache)
-        }
+        let offered = offeredMode(file)
+        let mode = modes.withLock { $0.opened(file.inode, offered: offered) }
         // Somebody else's open came first, and its mode counts.
-        if case .passthrough(let id) = offered, opening.mode != offered { session?.closeBacking(id) }
-        guard case .opened(let mode, let keepsPages) = opening else {
-            file.close()
-            request.fail(.staleNFSFileHandle)
-            return
-        }
+        if case .passthrough(let id) = offered, mode != offered { session?.closeBacking(id) }
         let handle = files.insert(value)
         journal?.opened(handle, value, mode: mode)
         let reply: OpenReply.Mode =
             switch mode {
-            case .cached: .cached(keep: keepsPages)
+            case .cached: .cached(keep: file.keepPageCache)
             case .passthrough(let id): .passthrough(id)
             }
         if !request.reply(open: OpenReply(handle: handle, mode: reply)) { closeFile(handle) }
     }
 
-    /// Passthrough where the whole file is on disk and the node isn't open otherwise.
-    private func offeredMode(_ value: FileHandle) -> NodeTable.Mode {
-        guard let session, session.hasPassthrough, nodes.withLock({ $0.pin(of: value.node) }) == nil,
-            let complete = value.file.passthroughFile()
+    /// Passthrough where the whole file is on disk and the inode isn't open otherwise.
+    private func offeredMode(_ file: OpenFile) -> OpenModes.Mode {
+        guard let session, session.hasPassthrough, modes.withLock({ $0.mode(of: file.inode) }) == nil,
+            let complete = file.passthroughFile()
         else { return .cached }
         do throws(Errno) {
             return .passthrough(try session.openBacking(complete))
@@ -75,7 +63,7 @@ extension SessionOperations {
         journal?.closed(handle)
         guard let value = files.remove(handle) else { return }
         value.file.close()
-        if let id = nodes.withLock({ $0.closed(value.node) }).backing { session?.closeBacking(id) }
+        if let id = modes.withLock({ $0.closed(value.file.inode) }) { session?.closeBacking(id) }
     }
 
     /// Of an OPEN that the engine before had begun and the kernel asks again: it never learned of the handle.
@@ -86,7 +74,7 @@ extension SessionOperations {
     // MARK: - Extended attributes
 
     func extendedAttribute(_ request: consuming Request, name: String, count: Int) {
-        let inode = nodes.withLock { [node = request.inode] in $0.inode(of: node) }
+        let inode = request.inode
         let parked = request.park()
         fileSystem.extendedAttribute(inode, name: name) { result in
             switch result {
@@ -97,7 +85,7 @@ extension SessionOperations {
     }
 
     func extendedAttributeNames(_ request: consuming Request, count: Int) {
-        let inode = nodes.withLock { [node = request.inode] in $0.inode(of: node) }
+        let inode = request.inode
         let parked = request.park()
         fileSystem.extendedAttributeNames(inode) { result in
             switch result {

@@ -11,9 +11,8 @@ extension SessionOperations {
         fileSystem.namespace.lookup(name, in: directory) { [self] result in
             switch result {
             case .success(let attributes):
-                let node = enter(attributes)
-                if !parked.resume().reply(entry: shown(attributes, node: node), validity) {
-                    forget(inode: node, lookups: 1)
+                if !parked.resume().reply(entry: shown(attributes), validity) {
+                    forget(inode: attributes.inode, lookups: 1)
                 }
             case .failure(.noSuchFileOrDirectory):
                 parked.resume().reply(noEntryForMs: description.policy.negativeTTLMs)
@@ -22,36 +21,16 @@ extension SessionOperations {
         }
     }
 
-    /// The node to answer a lookup with, which the namespace has counted.
-    private func enter(_ attributes: Attributes) -> UInt64 {
-        let (node, isNew) = nodes.withLock { $0.lookedUp(attributes) }
-        if isNew { journal?.aliased(node, to: attributes.inode) }
-        return node
-    }
-
-    func forget(inode node: UInt64, lookups: UInt64) {
-        let (inode, isGone) = nodes.withLock { $0.forgot(node, lookups: lookups) }
-        if isGone { journal?.forgotAlias(node) }
-        fileSystem.namespace.forget(inode, lookups: lookups)
-    }
+    func forget(inode: UInt64, lookups: UInt64) { fileSystem.namespace.forget(inode, lookups: lookups) }
 
     func attributes(_ request: consuming Request, handle: UInt64?) {
-        let node = request.inode
-        let inode = nodes.withLock { $0.inode(of: node) }
+        let inode = request.inode
         let parked = request.park()
         fileSystem.namespace.attributes(inode, refresh: false) { [self] result in
             switch result {
             case .success(let attributes):
-                let seen = nodes.withLock { $0.attributes(node, attributes) }
-                parked.resume().reply(attributes: shown(seen, node: node), forMs: description.policy.ttlMs)
-            case .failure(let errno):
-                // A file that is deleted while it is open is still what it was.
-                guard let pin = nodes.withLock({ $0.pin(of: node) }) else {
-                    parked.resume().fail(errno)
-                    return
-                }
-                let was = Attributes(inode: inode, isDirectory: false, size: pin.version.size, modified: pin.modified)
-                parked.resume().reply(attributes: shown(was, node: node), forMs: description.policy.ttlMs)
+                parked.resume().reply(attributes: shown(attributes), forMs: description.policy.ttlMs)
+            case .failure(let errno): parked.resume().fail(errno)
             }
         }
     }
@@ -83,10 +62,7 @@ extension SessionOperations {
             emit: { [self] entry in
                 // Not before it is sure to be taken: the kernel counts what it gets.
                 guard buffer.hasRoom(nameBytes: entry.name.count) else { return false }
-                let isDot = DirectoryBuffer.isDot(entry.name)
-                let node = plus && !isDot ? enter(entry.attributes) : entry.attributes.inode
-                return buffer.add(
-                    name: entry.name, shown(entry.attributes, node: node), validity, nextCookie: entry.nextCookie)
+                return buffer.add(name: entry.name, shown(entry.attributes), validity, nextCookie: entry.nextCookie)
             },
             done: { errno in
                 // What came before an error is good; the next read meets the error again.

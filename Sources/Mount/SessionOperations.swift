@@ -19,7 +19,7 @@ final class SessionOperations: Operations {
     let journal: SessionJournal?
     let logger: Logger
     let invalidator: Invalidator
-    let nodes = Locked(NodeTable())
+    let modes = Locked(OpenModes())
     let files = HandleTable<FileHandle>()
     let directories = HandleTable<DirectoryHandle>()
 
@@ -49,13 +49,11 @@ final class SessionOperations: Operations {
     /// Of one open file.
     final class FileHandle: Sendable {
         let file: OpenFile
-        let node: UInt64
         /// Of the OPEN; tells a repeated one from another.
         let unique: UInt64
 
-        init(_ file: OpenFile, node: UInt64, unique: UInt64) {
+        init(_ file: OpenFile, unique: UInt64) {
             self.file = file
-            self.node = node
             self.unique = unique
         }
     }
@@ -75,9 +73,9 @@ final class SessionOperations: Operations {
 
     var validity: Validity { Validity(entryMs: description.policy.ttlMs, attributesMs: description.policy.ttlMs) }
 
-    func shown(_ attributes: Attributes, node: UInt64) -> FileAttributes {
+    func shown(_ attributes: Attributes) -> FileAttributes {
         FileAttributes(
-            inode: attributes.inode, node: node,
+            inode: attributes.inode,
             mode: attributes.isDirectory ? S_IFDIR | description.directoryMode : S_IFREG | description.fileMode,
             size: attributes.size, modified: attributes.modified, uid: description.uid, gid: description.gid)
     }
@@ -94,7 +92,7 @@ final class SessionOperations: Operations {
 
     func answered(_ answer: Answer) {
         metrics.answered(answer, session: description.source) {
-            nodes.withLock { $0.pin(of: answer.inode)?.version.key.description }
+            files.all.first { $0.value.file.inode == answer.inode }?.value.file.version.key.description
         }
         if isEnded.load(ordering: .relaxed) { closeIfIdle() }
     }
@@ -126,18 +124,15 @@ final class SessionOperations: Operations {
         connection.withLock { $0 = nil }
     }
 
-    /// The pinned version of an open file is gone: what the kernel has cached of the name is wrong.
+    /// The pinned version of an open file is gone: what the kernel has cached of it is not to be had again. Opening the
+    /// name again fails with ESTALE first, after which the kernel looks it up and finds the new version.
     private func becameStale(_ inode: InodeNumber) {
-        nodes.withLock { $0.becameStale(inode) }
         invalidator.perform { [weak self] in
             guard let self, let session = self.session else { return }
-            for node in self.nodes.withLock({ $0.nodes(of: inode) }) {
-                do throws(Errno) {
-                    try session.invalidate(inode: node)
-                } catch {
-                    self.logger.debug(
-                        "The kernel dropped nothing.", metadata: ["inode": "\(node)", "error": "\(error)"])
-                }
+            do throws(Errno) {
+                try session.invalidate(inode: inode)
+            } catch {
+                self.logger.debug("The kernel dropped nothing.", metadata: ["inode": "\(inode)", "error": "\(error)"])
             }
         }
     }
