@@ -52,6 +52,14 @@ final class MemoryFileSystem: Operations {
 
     init(crowdSize: Int = 1000) { self.crowdSize = crowdSize }
 
+    /// Whether a read came in another object than the first one's, which is not kept alive.
+    struct FirstRead {
+        weak var object: ReadRequest?
+        var isSet = false
+        var hasChanged = false
+    }
+    let firstRead = Locked(FirstRead())
+
     private let content = Pattern()
 
     func attributes(of inode: UInt64) -> FileAttributes? {
@@ -115,6 +123,13 @@ final class MemoryFileSystem: Operations {
             seen.reads += 1
             seen.largestRead = max(seen.largestRead, read.count)
             if read.isResent { seen.resentReads += 1 }
+        }
+        firstRead.withLock { first in
+            if first.isSet {
+                first.hasChanged = first.hasChanged || first.object !== read
+            } else {
+                first = FirstRead(object: read, isSet: true)
+            }
         }
         switch read.inode {
         case Inode.slow: held.withLock { $0.append(read) }

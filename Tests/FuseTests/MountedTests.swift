@@ -75,6 +75,20 @@ struct MountedTests {
         }
     }
 
+    @Test("reads that are answered at once use one request object over and over")
+    func reuse() throws {
+        try MountFixture.with(workers: 1) { mount in
+            for n in 0..<100 {
+                try withOpen(mount.path + "/big", O_RDONLY | directIO) { fd in
+                    var bytes = [UInt8](repeating: 0, count: 1000)
+                    #expect(pread(fd, &bytes, 1000, off_t(n * 4096)) == 1000)
+                }
+            }
+            #expect(mount.files.seen.withLock { $0.reads } >= 100)
+            #expect(mount.files.firstRead.withLock { $0.hasChanged } == false)
+        }
+    }
+
     @Test("a read that is dropped fails with EIO, and none is left behind")
     func droppedRead() throws {
         try MountFixture.with { mount in

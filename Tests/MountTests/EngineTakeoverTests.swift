@@ -1,0 +1,151 @@
+import CLinux
+import Fuse
+import Glibc
+import Logging
+import Metrics
+import S3
+import SystemPackage
+import TestSupport
+import Testing
+import Threads
+
+@testable import Mount
+
+@Suite("A session changes engines", .serialized, .enabled(if: isMountingPossible(), "needs root and /dev/fuse"))
+struct EngineTakeoverTests {
+    /// What a keeper holds.
+    private final class Kept {
+        let device: FileDescriptor
+        let memory: FileDescriptor
+        let path: String
+
+        init(_ path: String) throws {
+            self.path = path
+            device = try Mounter.mount(.init(source: "s3://kept"), at: path)
+            memory = FileDescriptor(rawValue: clinux_memory_file("journal-test"))
+        }
+        func copy() -> FileDescriptor { FileDescriptor(rawValue: fcntl(device.rawValue, F_DUPFD_CLOEXEC, 0)) }
+        func journal() throws -> SessionJournal {
+            try SessionJournal(descriptor: memory, logger: quiet)
+        }
+        deinit {
+            try? device.close()
+            try? memory.close()
+        }
+    }
+
+    private func engine() throws -> Engine {
+        try Engine(EngineOptions(memoryBytes: 32 << 20), metrics: Registry(), logger: quiet)
+    }
+
+    @Test("files stay open with their numbers, directories go on where they were")
+    func handover() throws {
+        try EngineFixture.with { fixture in
+            let store = fixture.store
+            for n in 0..<3000 { store.put("many/\(n)", "n\(n)") }
+            let body = ObjectBody.generated(size: 9 << 20, seed: 3)
+            store.put("a/b/file", body)
+            let path = fixture.makeMountPoint("m")
+            let kept = try Kept(path)
+            var owner = try engine()
+            var session = try owner.serve(
+                EngineFixture.lasting, store: store, descriptor: kept.copy(), journal: kept.journal())
+
+            let fd = open(path + "/a/b/file", O_RDONLY)
+            defer { close(fd) }
+            var before = stat()
+            #expect(fstat(fd, &before) == 0)
+            var seen: Set<String> = []
+            let stream = try #require(opendir(path + "/many"))
+            defer { closedir(stream) }
+            while seen.count < 300, let name = nextName(stream) { #expect(seen.insert(name).inserted) }
+
+            for round in 0..<4 {
+                #expect(owner.detach(session))
+                owner.stop()
+                owner = try engine()
+                let adopted = try owner.adopt(
+                    EngineFixture.lasting, store: store, descriptor: kept.copy(), journal: kept.journal())
+                session = adopted.session
+                #expect(adopted.resent)
+
+                var chunk = [UInt8](repeating: 0, count: 1 << 20)
+                let place = UInt64(round + 1) << 20
+                #expect(pread(fd, &chunk, chunk.count, off_t(place)) == 1 << 20)
+                let same = chunk == body.bytes(in: place..<(place + 1 << 20))
+                #expect(same)
+                var after = stat()
+                #expect(stat(path + "/a/b/file", &after) == 0 && after.st_ino == before.st_ino)
+                let target = seen.count + 600
+                while seen.count < target, let name = nextName(stream) {
+                    #expect(seen.insert(name).inserted, "\(name) came twice")
+                }
+            }
+            while let name = nextName(stream) { #expect(seen.insert(name).inserted, "\(name) came twice") }
+            #expect(seen.count == 3002)
+            #expect(session.status.openFiles == 1)
+            owner.stop()
+        }
+    }
+
+    @Test("what an engine had not answered when it ended is answered by the next, and its handles are not lost")
+    func cutOff() throws {
+        try EngineFixture.with { fixture in
+            let store = fixture.store
+            for n in 0..<6 { store.put("f\(n)", .generated(size: 2 << 20, seed: UInt64(n))) }
+            let path = fixture.makeMountPoint("m")
+            let kept = try Kept(path)
+            var owner = try engine()
+            var session = try owner.serve(
+                EngineFixture.fresh, store: store, descriptor: kept.copy(), journal: kept.journal())
+            store.latencyMs = 4
+            let isOver = Locked(false)
+            let turns = Locked(0)
+            let readers = (0..<6).map { n in
+                onThread { () -> String? in
+                    let expected = ObjectBody.generated(size: 2 << 20, seed: UInt64(n)).bytes(in: 0..<(2 << 20))
+                    while !isOver.withLock({ $0 }) {
+                        do {
+                            if try contents(path + "/f\(n)") != expected { return "wrong bytes" }
+                        } catch { return "\(error)" }
+                        turns.withLock { $0 += 1 }
+                    }
+                    return nil
+                }
+            }
+            for _ in 0..<10 {
+                let before = turns.withLock { $0 }
+                #expect(eventually { turns.withLock { $0 } > before + 6 })
+                // As kill -9 does it, but for the threads: nothing is waited for.
+                owner.detach(session, deadline: .now)
+                let former = owner
+                owner = try engine()
+                session = try owner.adopt(
+                    EngineFixture.fresh, store: store, descriptor: kept.copy(), journal: kept.journal()
+                ).session
+                former.stop()
+            }
+            isOver.withLock { $0 = true }
+            for reader in readers {
+                let outcome = reader.value()
+                #expect(outcome == .some(nil), "\(outcome as Any)")
+            }
+            #expect(eventually { session.status.openFiles == 0 }, "a handle that the kernel never learned of is left")
+            owner.stop()
+        }
+    }
+
+    @Test("an empty journal can't be adopted")
+    func emptyJournal() throws {
+        try EngineFixture.with { fixture in
+            let kept = try Kept(fixture.makeMountPoint("m"))
+            #expect(try kept.journal().isEmpty)
+            #expect(throws: MountError.self) {
+                try fixture.engine.adopt(
+                    EngineFixture.fresh, store: fixture.store, descriptor: kept.copy(), journal: kept.journal())
+            }
+        }
+    }
+}
+
+private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
