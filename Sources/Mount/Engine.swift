@@ -37,6 +37,8 @@ public final class Engine: Sendable {
         }
     }
 
+    deinit { stop() }
+
     public var sessions: [MountedSession] { live.withLock { $0 } }
 
     // MARK: - Beginning

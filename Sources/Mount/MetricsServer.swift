@@ -15,19 +15,14 @@ public final class MetricsServer: Sendable {
     /// The port that it listens on, also where 0 was asked for.
     public let port: UInt16
     private let listener: Int32
-    private let registry: Registry
-    private let health: @Sendable () -> Bool
     private let threads = Locked<[Thread]>([])
     private static let connections = 4
-    private static let maxRequestBytes = 8 << 10
-    private static let timeoutSeconds = 5
 
     /// `address`: "HOST:PORT"; an IPv6 host in brackets; an empty host means every address.
     public init(address: String, registry: Registry, health: @escaping @Sendable () -> Bool) throws(Problem) {
-        self.registry = registry
-        self.health = health
         (listener, port) = try Self.listen(address)
-        let started = (0..<Self.connections).map { n in Thread("metrics-\(n)") { [unowned self] in self.run() } }
+        let responder = MetricsResponder(listener: listener, registry: registry, health: health)
+        let started = (0..<Self.connections).map { n in Thread("metrics-\(n)") { responder.run() } }
         threads.withLock { $0 = started }
     }
 
@@ -83,10 +78,17 @@ public final class MetricsServer: Sendable {
         // The port is at the same place in both families' addresses.
         return withUnsafeBytes(of: address) { UInt16(bigEndian: $0.loadUnaligned(fromByteOffset: 2, as: UInt16.self)) }
     }
+}
 
-    // MARK: - One connection
+/// What each of the threads does.
+private struct MetricsResponder: Sendable {
+    let listener: Int32
+    let registry: Registry
+    let health: @Sendable () -> Bool
+    private static let maxRequestBytes = 8 << 10
+    private static let timeoutSeconds = 5
 
-    private func run() {
+    func run() {
         while true {
             let fd = accept(listener, nil, nil)
             if fd < 0 {

@@ -47,7 +47,7 @@ public final class SessionJournal: @unchecked Sendable {
         var status = stat()
         guard fstat(descriptor.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
         var state = JournalState()
-        if status.st_size == 0 {
+        if status.st_size == 0 || Self.isHeaderAlone(descriptor, Int(status.st_size)) {
             start = Self.headerBytes
             end = start
         } else {
@@ -56,6 +56,12 @@ public final class SessionJournal: @unchecked Sendable {
         snapshotBytes = end - start
         inherited = state
         if status.st_size == 0 { try writeHeader() }
+    }
+
+    /// A journal in which nothing was written yet.
+    private static func isHeaderAlone(_ descriptor: FileDescriptor, _ size: Int) -> Bool {
+        var word: UInt64 = 0
+        return size < headerBytes && pread(descriptor.rawValue, &word, 8, 0) == 8 && word == magic
     }
 
     private static func load(

@@ -52,12 +52,10 @@ struct EngineTakeoverTests {
                 EngineFixture.lasting, store: store, descriptor: kept.copy(), journal: kept.journal())
 
             let fd = open(path + "/a/b/file", O_RDONLY)
-            defer { close(fd) }
             var before = stat()
             #expect(fstat(fd, &before) == 0)
             var seen: Set<String> = []
             let stream = try #require(opendir(path + "/many"))
-            defer { closedir(stream) }
             while seen.count < 300, let name = nextName(stream) { #expect(seen.insert(name).inserted) }
 
             for round in 0..<4 {
@@ -84,6 +82,10 @@ struct EngineTakeoverTests {
             while let name = nextName(stream) { #expect(seen.insert(name).inserted, "\(name) came twice") }
             #expect(seen.count == 3002)
             #expect(session.status.openFiles == 1)
+            // While somebody answers: the mount stays as long as its connection is kept.
+            closedir(stream)
+            close(fd)
+            #expect(eventually { session.status.openFiles == 0 })
             owner.stop()
         }
     }

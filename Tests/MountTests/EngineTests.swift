@@ -1,5 +1,7 @@
 import Fuse
 import Glibc
+import Logging
+import Metrics
 import S3
 import SystemPackage
 import TestSupport
@@ -154,7 +156,7 @@ struct EngineTests {
         try EngineFixture.with { fixture in
             fixture.store.put("file", "hello")
             let path = fixture.makeMountPoint("m")
-            for _ in 0..<2 { try Mounter.mount(.init(source: "s3://old"), at: path).close() }
+            try Mounter.mount(.init(source: "s3://old"), at: path).close()
             let (_, mounted) = try fixture.mount()
             #expect(mounted == path)
             #expect(try contents(path + "/file") == Array("hello".utf8))
@@ -162,6 +164,30 @@ struct EngineTests {
             #expect(fixture.lines.has("Detached a dead mount", "s3://old"))
             let error = #expect(throws: MountError.self) { try fixture.mount() }
             #expect(error?.reason == .busy && error?.description.contains("already") == true)
+        }
+    }
+
+    @Test("an engine that is let go of without stop() stops by itself")
+    func freed() throws {
+        let store = MemoryStore(.threads(1))
+        defer { store.stop() }
+        store.put("file", "hello")
+        for isUsed in [false, true, true] {
+            let path = try temporaryDirectory()
+            defer { rmdir(path) }
+            let fd: Int32
+            do {
+                let engine = try Engine(
+                    EngineOptions(memoryBytes: 16 << 20), metrics: Registry(), logger: Logger(label: "test"))
+                guard isUsed else { continue }
+                _ = try engine.mount(EngineFixture.fresh, store: store, at: path)
+                fd = open(path + "/file", O_RDONLY)
+                #expect(fd >= 0)
+            }
+            // Nobody has the connection any more.
+            #expect(eventually { Mounter.probe(path)?.rawValue == ENOTCONN })
+            close(fd)
+            try Mounter.unmount(path, lazily: true)
         }
     }
 
