@@ -152,7 +152,7 @@ struct SessionJournalTests {
             state.apply(record)
         }
         var summary: [JournalRecord] = []
-        state.forEach { summary.append($0) }
+        state.visitRecords { summary.append($0) }
         for count in [0, 1, summary.count / 2, summary.count] {
             let copy = Memory(memory.bytes)
             let half = try SessionJournal(descriptor: copy.descriptor, logger: logger)
