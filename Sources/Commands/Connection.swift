@@ -35,7 +35,7 @@ extension ConnectionArguments {
             var options = CredentialsFetcher.Options()
             options.region = region ?? settings.region ?? "us-east-1"
             options.stsEndpointURL = settings.stsEndpointURL
-            options.connection = tls(settings)
+            apply(settings, to: &options.connection)
             credentials =
                 anonymous
                 ? StaticCredentials.anonymous
@@ -50,17 +50,14 @@ extension ConnectionArguments {
         var configuration = S3Configuration(
             bucket: bucket, endpoint: try endpoint(settings), credentials: credentials)
         configuration.requesterPays = requesterPays
-        configuration.connection = tls(settings)
-        configuration.connection.bufferBytes = 512 << 10
+        apply(settings, to: &configuration.connection)
         return Connection(configuration: configuration, engine: engine)
     }
 
     /// Certificates and proxy.
-    private func tls(_ settings: AWSSettings) -> ConnectionOptions {
-        var options = ConnectionOptions()
+    private func apply(_ settings: AWSSettings, to options: inout ConnectionOptions) {
         options.caFile = caBundle ?? settings.caFile
         if let proxy { options.proxy = .url(proxy) }
-        return options
     }
 
     private func checkCABundle(_ settings: AWSSettings) throws {
