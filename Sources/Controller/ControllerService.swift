@@ -62,8 +62,9 @@ public final class ControllerService: Sendable {
                 group.addTask { [self] in
                     // Before all five tables are full, a missing Dataset would look like one that was deleted.
                     await gate.wait()
-                    logger.info(
-                        "tables are filled", metadata: ["work": "\(reconciler.tables.withLock(\.allWork).count)"])
+                    let works = reconciler.tables.withLock(\.allWork)
+                    logger.info("tables are filled", metadata: ["work": "\(works.count)"])
+                    await queue.add(works)
                     progress.synced()
                     await withTaskGroup(of: Void.self) { workers in
                         for _ in 0..<settings.workers { workers.addTask { await self.work() } }

@@ -60,6 +60,15 @@ import Testing
         }
     }
 
+    @Test func whatWasThereBeforeTheStartIsWorkedOn() async throws {
+        server.add(dataset: "iris", ["publish": ["namespaceSelector": ["matchLabels": ["team": "b"]]]])
+        server.add(claim: "early", in: "team-b", class: "course")
+        try await running { _ in
+            await eventually("bound") { server.phase("early", "team-b") == "Bound" }
+            await eventually("published") { server.phase("iris", "team-b") == "Bound" }
+        }
+    }
+
     @Test func itComesThroughBrokenWatchesFailingCallsAndCompaction() async throws {
         server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
         try await running { service in
