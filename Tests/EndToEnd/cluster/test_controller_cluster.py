@@ -15,6 +15,7 @@ class Cluster:
 
     def __init__(self, directory):
         self.kubeconfig = str(directory / "kubeconfig")
+        self.controllers = []
         self.process = Process([program("kube-embedded"), "--kubeconfig", self.kubeconfig])
         self.url = self.process.child.stdout.readline().strip()
         self.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
@@ -67,7 +68,16 @@ class Cluster:
         return self.get("/api/v1/persistentvolumes")["items"]
 
     def controller(self, *more):
-        return Process([program("millrace-controller"), "--kubeconfig", self.kubeconfig, "--lease-namespace", "default", *more])
+        self.controllers.append(Process(
+            [program("millrace-controller"), "--kubeconfig", self.kubeconfig, "--lease-namespace", "default", *more]))
+        return self.controllers[-1]
+
+    def stop(self):
+        """Also what a failed test left running."""
+        for process in [*self.controllers, self.process]:
+            if process.child.poll() is None:
+                process.kill()
+            process.child.stdout.close()
 
 
 @pytest.fixture
@@ -77,7 +87,7 @@ def cluster(tmp_path):
         cluster.namespace(name, students="no" if name == "courses" else "yes")
     cluster.storage_class("millrace", datasetAnnotation="true")
     yield cluster
-    cluster.process.stop()
+    cluster.stop()
 
 
 def test_a_claim_is_bound_and_refused_ones_are_told(cluster):
