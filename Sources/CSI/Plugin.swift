@@ -167,7 +167,9 @@ public struct Plugin: Sendable {
         let socket = try listeningSocket(at: path)
         return GRPCServer(
             transport: HTTP2ServerTransport.Posix(
-                listeningSocketDescriptor: Int(socket), transportSecurity: .plaintext),
+                listeningSocketDescriptor: Int(socket), transportSecurity: .plaintext,
+                // NIO refuses a client's 101st call at a time, and says so to the client only where it is set here.
+                config: .defaults { $0.http2.maxConcurrentStreams = 256 }),
             services: services)
     }
 

@@ -22,7 +22,7 @@ SWIFT_LIMIT_S = 420
 E2E_LIMIT_S = 420
 BUILD_LIMIT_S = 1500
 # Programs that the end-to-end tests start, as released.
-RELEASE_PRODUCTS = ["millrace", "millrace-keeper", "s3-embedded", "millrace-controller", "kube-embedded"]
+RELEASE_PRODUCTS = ["millrace", "millrace-keeper", "s3-embedded", "millrace-csi", "millrace-controller", "kube-embedded"]
 
 
 class Totals:
