@@ -103,6 +103,7 @@ final class GetOperation: Operation, @unchecked Sendable {
             let piece = UnsafeRawBufferPointer(rebasing: bytes[..<wanted])
             let at = offset
             offset += UInt64(wanted)
+            lastActivity = attempt.lastByte
             position += UInt64(wanted)
             receiver.received(piece, at: at)
         }

@@ -16,6 +16,8 @@ class Operation: TransferWork, @unchecked Sendable {
     private(set) var attempts: [Attempt] = []
     private var retry: RetryState
     private var deadline: Timer?
+    /// When the first attempt began, or the last byte for the caller came; nil: still waiting for a place.
+    var lastActivity: Instant?
     private var pause: Timer?
     private var watch: Timer?
     private var watchedBytes: UInt64 = 0
@@ -53,11 +55,13 @@ class Operation: TransferWork, @unchecked Sendable {
 
     func submit() {
         lane.began()
-        let deadline = Instant.now.advanced(byMs: timeoutMs)
+        let now = Instant.now
+        let first = now.advanced(byMs: min(timeoutMs, client.configuration.requestTimeoutMs))
+        let last = now.advanced(byMs: timeoutMs)
         let isAccepted = lane.thread.perform { [self] in
             if isOver { return }
             lane.thread.began(self)
-            self.deadline = lane.thread.at(deadline) { [self] in end(.failure(deadlineError)) }
+            expect(progressBy: first, endBy: last)
             lane.enqueue(self)
         }
         if !isAccepted {
@@ -107,6 +111,7 @@ class Operation: TransferWork, @unchecked Sendable {
         let attempt = Attempt(self, easy, credentials, isHedge: isHedge)
         attempts.append(attempt)
         attemptCount += 1
+        lastActivity = lastActivity ?? attempt.started
         if attemptCount > 1 && !isHedge { client.metrics.retried(name) }
         client.metrics.active.add(1)
         lane.thread.add(easy, attempt)
@@ -255,6 +260,16 @@ class Operation: TransferWork, @unchecked Sendable {
         client.metrics.active.add(-1)
         // The operation's own place stays; a hedge's goes with whichever ends first.
         if !attempts.isEmpty { lane.release() }
+    }
+
+    /// Ends the operation at `last`, and before where nothing came for as long as a whole request may take: a long read of
+    /// a server that is gone must not wait for the time that all its bytes were given.
+    private func expect(progressBy next: Instant, endBy last: Instant) {
+        deadline = lane.thread.at(next) { [self] in
+            let patience = (lastActivity ?? .now).advanced(byMs: client.configuration.requestTimeoutMs)
+            let next = min(last, patience)
+            if next > .now { expect(progressBy: next, endBy: last) } else { end(.failure(deadlineError)) }
+        }
     }
 
     private var deadlineError: S3Error {

@@ -181,11 +181,12 @@ import Threads
         #expect(!why.isEmpty && why.utf8.count < 300)
     }
 
-    @Test func nobodyListensIsAnErrorInTheEnd() throws {
+    /// Also where the read is long: its bytes earn it no time as long as none come.
+    @Test(arguments: [1, 64 << 20] as [UInt64]) func nobodyListensIsAnErrorInTheEnd(size: UInt64) throws {
         let engine = TransferEngine(threads: 1)
         defer { engine.stop() }
         let client = Fixture.client(try Endpoint(url: "http://127.0.0.1:1"), engine) { $0.requestTimeoutMs = 200 }
-        guard case .network(let why) = try client.collect(GetRequest(key: ObjectKey("k"), range: 0..<1)).error else {
+        guard case .network(let why) = try client.collect(GetRequest(key: ObjectKey("k"), range: 0..<size)).error else {
             Issue.record("no error of the network")
             return
         }
