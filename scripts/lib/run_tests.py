@@ -209,8 +209,12 @@ def main() -> int:
                     twice(lambda totals: end_to_end(path, totals), totals)
     if is_wanted("fuzz") and (ROOT / "scripts" / "fuzz").exists():
         plain("fuzz", ["scripts/fuzz", "--short"], 600, totals)
-    if is_wanted("thread"):
+    # Not by default: it builds and runs everything again, and takes longer than all the other stages.
+    if "thread" in stages:
         plain("thread sanitizer", ["scripts/sanitize", "thread"], 900, totals)
+
+    else:
+        totals.skipped.append("thread sanitizer: only when asked for: scripts/test thread")
 
     for line in totals.skipped:
         print(f"skipped  {line}")
