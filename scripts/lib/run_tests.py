@@ -98,7 +98,7 @@ def report(name: str, seconds: float, what: str):
 
 def tail(output: str, lines: int = 60):
     for line in output.rstrip().splitlines()[-lines:]:
-        print("    " + line, flush=True)
+        print("    " + line[:300], flush=True)
 
 
 def plain(name: str, command: list[str], limit_s: int, totals: Totals, counts: bool = True) -> bool:
