@@ -82,7 +82,8 @@ class Mount:
             return False
         try:
             within(10, os.statvfs, self.directory)  # never from the kernel's caches
-            return True
+            # A dead mount may have made room just now: then that was the bare directory, until ours is there.
+            return within(10, os.stat, self.directory).st_dev != os.stat(self.directory.parent).st_dev
         except OSError as error:
             if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
                 return False
