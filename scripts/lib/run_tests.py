@@ -212,7 +212,6 @@ def main() -> int:
     # Not by default: it builds and runs everything again, and takes longer than all the other stages.
     if "thread" in stages:
         plain("thread sanitizer", ["scripts/sanitize", "thread"], 900, totals)
-
     else:
         totals.skipped.append("thread sanitizer: only when asked for: scripts/test thread")
 
