@@ -37,6 +37,9 @@ let grpc: [Target.Dependency] = [
     .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport"),
     .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf"),
 ]
+let http: [Target.Dependency] = [
+    .product(name: "Hummingbird", package: "hummingbird"), .product(name: "HummingbirdTLS", package: "hummingbird"),
+]
 let yaml: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 var targets: [Target] = [
@@ -58,7 +61,9 @@ var targets: [Target] = [
     library("Namespace", ["S3", "Metrics", "Threads", log, system]),
     library("FileSystem", ["BlockCache", "Namespace", "S3", "Metrics", "Threads", log, system]),
     library("Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system]),
-    library("Copy", ["S3", "Threads", system]),
+    library("Manifests", ["S3", "CCrypto", "Threads", system]),
+    library("HTTPStore", ["S3", "Curl", "Threads", log]),
+    library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "Threads", system]),
     library("Commands", ["Mount", "Copy", "Keeper", "Logs", arguments, log, system]),
     program("millrace", ["Commands"], linker: standalone),
 
@@ -75,7 +80,15 @@ var targets: [Target] = [
     library("Kubernetes", ["Curl", "Metrics", "Threads", log, yaml]),
     library("Controller", ["Kubernetes", "S3", "CCrypto", "Metrics", "Threads", log]),
     library("CSIController", ["Controller", "CSIProtocol", "Metrics", log] + grpc),
-    program("millrace-controller", ["Controller", "CSIController", "Logs", arguments]),
+    library("Imports", ["Controller", "Kubernetes", "Metrics", "Threads", log]),
+    library("Warming", ["Controller", "Kubernetes", "Curl", "Metrics", "Threads", log]),
+    library("RevisionControl", ["Controller", "Kubernetes", "Manifests", "S3", "Metrics", "Threads", log]),
+    library("Broker", ["Controller", "Kubernetes", "Curl", "S3", "CCrypto", "Metrics", "Threads", log]),
+    library("API", ["Controller", "Imports", "Broker", "Kubernetes", "S3", "Metrics", "Threads", log] + http),
+    program(
+        "millrace-controller",
+        ["Controller", "CSIController", "Imports", "Warming", "RevisionControl", "Broker", "API", "Logs", arguments]),
+    program("kubectl-millrace", ["Kubernetes", "Controller", "Imports", "Threads", arguments]),
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
@@ -96,6 +109,13 @@ var targets: [Target] = [
     tests("NodeTests", ["NodeProtocol", "Keeper"]),
     tests("CSITests", ["CSI"]),
     tests("KubernetesTests", ["Kubernetes", "KubernetesTestSupport", "Threads", log]),
+    tests("ManifestsTests", ["Manifests", "TestSupport"]),
+    tests("HTTPStoreTests", ["HTTPStore", "TestSupport"]),
+    tests("ImportsTests", ["Imports", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("WarmingTests", ["Warming", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("RevisionControlTests", ["RevisionControl", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("BrokerTests", ["Broker", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("APITests", ["API", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
     tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
 ]
 
@@ -108,6 +128,7 @@ let packages: [String: Package.Dependency] = [
     "grpc-swift-2": .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.0"),
     "grpc-swift-nio-transport": .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.0"),
     "grpc-swift-protobuf": .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.0"),
+    "hummingbird": .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     "Yams": .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
 ]
 
