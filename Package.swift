@@ -52,15 +52,16 @@ var targets: [Target] = [
 
     // Data plane.
     library("Threads", ["CLinux"]),
-    library("Metrics", ["Threads"]),
+    library("PrometheusMetrics", ["Threads"]),
     library("Logs", ["Threads", log]),
     library("Curl", ["CCurl", "Threads"]),
-    library("S3", ["Curl", "CCrypto", "CExpat", "CLinux", "Metrics", "Threads", log, system]),
+    library("S3", ["Curl", "CCrypto", "CExpat", "CLinux", "PrometheusMetrics", "Threads", log, system]),
     library("Fuse", ["CFuse", "CLinux", "Threads", log, system]),
-    library("BlockCache", ["S3", "CCrypto", "CLinux", "Metrics", "Threads", log, system]),
-    library("Namespace", ["S3", "Metrics", "Threads", log, system]),
-    library("FileSystem", ["BlockCache", "Namespace", "S3", "Metrics", "Threads", log, system]),
-    library("Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "Metrics", "Threads", log, system]),
+    library("BlockCache", ["S3", "CCrypto", "CLinux", "PrometheusMetrics", "Threads", log, system]),
+    library("Namespace", ["S3", "PrometheusMetrics", "Threads", log, system]),
+    library("FileSystem", ["BlockCache", "Namespace", "S3", "PrometheusMetrics", "Threads", log, system]),
+    library(
+        "Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "PrometheusMetrics", "Threads", log, system]),
     library("Manifests", ["S3", "CCrypto", "Threads", system]),
     library("HTTPStore", ["S3", "Curl", "Threads", log]),
     library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "Threads", system]),
@@ -73,18 +74,21 @@ var targets: [Target] = [
     program("millrace-keeper", ["Keeper"], linker: standalone),
     library("CSIProtocol", [protobuf] + grpc),
     library(
-        "CSI", ["CSIProtocol", "NodeProtocol", "CCrypto", "CLinux", "Logs", "Metrics", "Threads", log, system] + grpc),
+        "CSI",
+        ["CSIProtocol", "NodeProtocol", "CCrypto", "CLinux", "Logs", "PrometheusMetrics", "Threads", log, system] + grpc
+    ),
     program("millrace-csi", ["CSI", arguments]),
 
     // Cluster.
-    library("Kubernetes", ["Curl", "Metrics", "Threads", log, yaml]),
-    library("Controller", ["Kubernetes", "S3", "CCrypto", "Metrics", "Threads", log]),
-    library("CSIController", ["Controller", "CSIProtocol", "Metrics", log] + grpc),
-    library("Imports", ["Controller", "Kubernetes", "Metrics", "Threads", log]),
-    library("Warming", ["Controller", "Kubernetes", "Curl", "Metrics", "Threads", log]),
-    library("RevisionControl", ["Controller", "Kubernetes", "Manifests", "S3", "Metrics", "Threads", log]),
-    library("Broker", ["Controller", "Kubernetes", "Curl", "S3", "CCrypto", "Metrics", "Threads", log]),
-    library("API", ["Controller", "Imports", "Broker", "Kubernetes", "S3", "Metrics", "Threads", log] + http),
+    library("Kubernetes", ["Curl", "PrometheusMetrics", "Threads", log, yaml]),
+    library("Controller", ["Kubernetes", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
+    library("CSIController", ["Controller", "CSIProtocol", "PrometheusMetrics", log] + grpc),
+    library("Imports", ["Controller", "Kubernetes", "PrometheusMetrics", "Threads", log]),
+    library("Warming", ["Controller", "Kubernetes", "Curl", "PrometheusMetrics", "Threads", log]),
+    library("RevisionControl", ["Controller", "Kubernetes", "Manifests", "S3", "PrometheusMetrics", "Threads", log]),
+    library("Broker", ["Controller", "Kubernetes", "Curl", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
+    library(
+        "API", ["Controller", "Imports", "Broker", "Kubernetes", "S3", "PrometheusMetrics", "Threads", log] + http),
     program(
         "millrace-controller",
         ["Controller", "CSIController", "Imports", "Warming", "RevisionControl", "Broker", "API", "Logs", arguments]),
@@ -92,7 +96,7 @@ var targets: [Target] = [
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
-    program("disk-cache-writer", ["BlockCache", "Metrics", "S3", "Threads", log, system]),
+    program("disk-cache-writer", ["BlockCache", "PrometheusMetrics", "S3", "Threads", log, system]),
     program("s3-embedded", ["TestSupport", "S3", "Threads", arguments]),
     library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
     program("kube-embedded", ["KubernetesTestSupport", arguments]),

@@ -1,5 +1,5 @@
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import Threads

@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 
 /// What the cache counts.
 struct CacheMetrics: Sendable {

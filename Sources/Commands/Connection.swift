@@ -1,7 +1,7 @@
 import Curl
 import Glibc
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 
 /// A bucket as the options, the environment and the profile say it is reached.

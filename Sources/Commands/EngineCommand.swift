@@ -4,9 +4,9 @@ import Glibc
 import Keeper
 import Logging
 import Logs
-import Metrics
 import Mount
 import NodeProtocol
+import PrometheusMetrics
 import Threads
 
 /// `millrace engine`: serves the sessions that a node plugin mounts.

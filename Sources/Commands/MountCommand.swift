@@ -2,9 +2,9 @@ import ArgumentParser
 import Glibc
 import Logging
 import Logs
-import Metrics
 import Mount
 import Namespace
+import PrometheusMetrics
 import S3
 import Threads
 

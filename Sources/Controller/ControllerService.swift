@@ -1,6 +1,6 @@
 import Kubernetes
 import Logging
-import Metrics
+import PrometheusMetrics
 import Threads
 
 /// The controller at work: five watches that fill the tables, a queue, and workers that reconcile.

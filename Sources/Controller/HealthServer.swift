@@ -1,5 +1,5 @@
 import Glibc
-import Metrics
+import PrometheusMetrics
 import Threads
 
 /// Answers /healthz, /readyz and /metrics over plain HTTP/1.1, one connection at a time: for the kubelet and Prometheus.

@@ -1,6 +1,6 @@
 import Kubernetes
 import Logging
-import Metrics
+import PrometheusMetrics
 import Threads
 
 /// Does what the decisions say. One call looks at one thing; it may be cut off anywhere and be called again.

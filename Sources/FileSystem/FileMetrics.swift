@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 
 /// What the file system counts.
 struct FileMetrics: Sendable {

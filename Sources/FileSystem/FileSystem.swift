@@ -1,7 +1,7 @@
 import BlockCache
 import Logging
-import Metrics
 import Namespace
+import PrometheusMetrics
 import S3
 import Synchronization
 import SystemPackage

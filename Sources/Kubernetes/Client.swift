@@ -1,5 +1,5 @@
 import FoundationEssentials
-import Metrics
+import PrometheusMetrics
 
 /// The API as typed calls. Nothing is retried here: callers are level-based and come again by their work queue.
 /// Every call throws `APIError`.

@@ -1,5 +1,5 @@
 import Logging
-import Metrics
+import PrometheusMetrics
 
 /// Where a reflector stands: what to do next, and how long to wait before. No I/O, no clock.
 struct ReflectorState {

@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 import Threads
 
 /// Keys that wait to be worked on. A key waits at most once; while one worker has it, no other gets it, and what is

@@ -3,8 +3,8 @@ import FileSystem
 import Fuse
 import Glibc
 import Logging
-import Metrics
 import Namespace
+import PrometheusMetrics
 import S3
 import SystemPackage
 import Threads

@@ -1,6 +1,6 @@
 import Fuse
 import Logging
-import Metrics
+import PrometheusMetrics
 import SystemPackage
 import Threads
 

@@ -1,6 +1,6 @@
 import Glibc
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import Threads

@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 
 /// What a namespace counts.
 struct NamespaceMetrics: Sendable {

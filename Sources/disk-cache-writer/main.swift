@@ -4,7 +4,7 @@
 import BlockCache
 import Glibc
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import Threads

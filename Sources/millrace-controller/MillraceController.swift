@@ -5,7 +5,7 @@ import Glibc
 import Kubernetes
 import Logging
 import Logs
-import Metrics
+import PrometheusMetrics
 import S3
 
 struct MillraceController: AsyncParsableCommand {

@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 import S3
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
 import Glibc
 import KubernetesTestSupport
-import Metrics
+import PrometheusMetrics
 import Testing
 
 @testable import Controller

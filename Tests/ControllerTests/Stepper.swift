@@ -2,7 +2,7 @@ import FoundationEssentials
 import Kubernetes
 import KubernetesTestSupport
 import Logging
-import Metrics
+import PrometheusMetrics
 import Synchronization
 import Testing
 import Threads

@@ -1,8 +1,8 @@
 import Fuse
 import Glibc
 import Logging
-import Metrics
 import Namespace
+import PrometheusMetrics
 import S3
 import SystemPackage
 import TestSupport

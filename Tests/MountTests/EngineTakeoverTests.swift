@@ -2,7 +2,7 @@ import CLinux
 import Fuse
 import Glibc
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import TestSupport

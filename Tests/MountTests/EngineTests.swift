@@ -1,7 +1,7 @@
 import Fuse
 import Glibc
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import TestSupport

@@ -1,5 +1,5 @@
 import Glibc
-import Metrics
+import PrometheusMetrics
 import Testing
 import Threads
 

@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 
 struct DiskMetrics: Sendable {
     let readBytes: Counter

@@ -1,7 +1,7 @@
 import Glibc
 import Logging
-import Metrics
 import NodeProtocol
+import PrometheusMetrics
 import S3
 import SystemPackage
 import Threads

@@ -1,8 +1,8 @@
 import Curl
 import Glibc
 import Logging
-import Metrics
 import NodeProtocol
+import PrometheusMetrics
 import S3
 import Threads
 

@@ -1,6 +1,6 @@
 import Curl
 import Logging
-import Metrics
+import PrometheusMetrics
 import Synchronization
 import Threads
 

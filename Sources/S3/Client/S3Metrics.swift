@@ -1,4 +1,4 @@
-import Metrics
+import PrometheusMetrics
 import Threads
 
 /// What a request asks of S3.

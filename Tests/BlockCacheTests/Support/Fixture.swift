@@ -1,6 +1,6 @@
 import BlockCache
 import Logging
-import Metrics
+import PrometheusMetrics
 import S3
 import SystemPackage
 import TestSupport
