@@ -182,32 +182,3 @@ private final class TableSink<Object: KubernetesObject>: ReflectorSink {
     func updated(_ object: Object) async { await service.enqueue(tables.withLock { onUpdate(&$0, object) }) }
     func removed(_ object: Object) async { await service.enqueue(tables.withLock { onRemove(&$0, object) }) }
 }
-
-/// Opens after so many have said so.
-private actor Gate {
-    private var missing: Int
-    private var waiting: [CheckedContinuation<Void, Never>] = []
-
-    init(_ count: Int) { missing = count }
-
-    func open() {
-        missing -= 1
-        guard missing <= 0 else { return }
-        for continuation in waiting { continuation.resume() }
-        waiting = []
-    }
-
-    func wait() async {
-        if missing <= 0 { return }
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { waiting.append($0) }
-        } onCancel: {
-            Task { await self.give() }
-        }
-    }
-
-    private func give() {
-        for continuation in waiting { continuation.resume() }
-        waiting = []
-    }
-}

@@ -89,6 +89,14 @@ public enum WorkOutcome: Sendable, Equatable {
     case failed(atLeastMs: Int = 0)
 }
 
+public struct QueueHealth: Sendable {
+    public var depth: Int
+    public var underWay: Int
+    public var later: Int
+    /// How long the work that has been under way longest has been so.
+    public var longestMs: Double
+}
+
 /// A deduplicating, rate-limited queue that any number of workers take keys from.
 public actor WorkQueue<Key: Hashable & Sendable> {
     private var state = WorkQueueState<Key>()
@@ -136,17 +144,9 @@ public actor WorkQueue<Key: Hashable & Sendable> {
         sleepers = []
     }
 
-    public struct Health: Sendable {
-        public var depth: Int
-        public var underWay: Int
-        public var later: Int
-        /// How long the work that has been under way longest has been so.
-        public var longestMs: Double
-    }
-
-    public var health: Health {
+    public var health: QueueHealth {
         let now = Instant.now
-        return Health(
+        return QueueHealth(
             depth: state.depth, underWay: state.underWay, later: state.later,
             longestMs: state.oldestStart.map { now.ms(since: $0) } ?? 0)
     }

@@ -134,9 +134,9 @@ import Testing
         #expect(progress.isHealthy)
         progress.started()
         progress.synced()
-        progress.note(WorkQueue<Work>.Health(depth: 5, underWay: 1, later: 0, longestMs: 1000))
+        progress.note(QueueHealth(depth: 5, underWay: 1, later: 0, longestMs: 1000))
         #expect(progress.isHealthy)
-        progress.note(WorkQueue<Work>.Health(depth: 5, underWay: 1, later: 0, longestMs: 130_000))
+        progress.note(QueueHealth(depth: 5, underWay: 1, later: 0, longestMs: 130_000))
         #expect(!progress.isHealthy)
         server.stop()
     }

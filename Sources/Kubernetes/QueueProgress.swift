@@ -1,9 +1,8 @@
-import Kubernetes
 import Synchronization
 import Threads
 
-/// Whether the queue moves, for the health probe: a controller that is alive and stuck must be started anew.
-final class QueueProgress: Sendable {
+/// Whether a work queue moves, for the health probe: a controller that is alive and stuck must be started anew.
+public final class QueueProgress: Sendable {
     static let stuckMs = 120_000.0
 
     private struct State {
@@ -15,22 +14,24 @@ final class QueueProgress: Sendable {
     }
     private let state = Mutex(State())
 
-    func started() {
+    public init() {}
+
+    public func started() {
         state.withLock { state in
             state = State()
             state.isRunning = true
         }
     }
-    func stopped() { state.withLock { $0.isRunning = false } }
-    func synced() {
+    public func stopped() { state.withLock { $0.isRunning = false } }
+    public func synced() {
         state.withLock { state in
             state.isSynced = true
             state.movedAt = .now
         }
     }
-    func finishedOne() { state.withLock { $0.movedAt = .now } }
+    public func finishedOne() { state.withLock { $0.movedAt = .now } }
 
-    func note(_ health: WorkQueue<Work>.Health) {
+    public func note(_ health: QueueHealth) {
         state.withLock { state in
             state.depth = health.depth
             state.longestMs = health.longestMs
@@ -38,11 +39,11 @@ final class QueueProgress: Sendable {
         }
     }
 
-    var depth: Int { state.withLock { $0.depth } }
-    var isSynced: Bool { state.withLock { $0.isSynced } }
+    public var depth: Int { state.withLock { $0.depth } }
+    public var isSynced: Bool { state.withLock { $0.isSynced } }
 
     /// A replica that doesn't lead has no queue and is well.
-    var isHealthy: Bool {
+    public var isHealthy: Bool {
         state.withLock { state in
             guard state.isRunning, state.isSynced else { return true }
             return state.longestMs < Self.stuckMs && Threads.Instant.now.ms(since: state.movedAt) < Self.stuckMs
