@@ -64,7 +64,7 @@ var targets: [Target] = [
         "Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "PrometheusMetrics", "Threads", log, system]),
     library("Manifests", ["S3", "CCrypto", "Threads", system]),
     library("HTTPStore", ["S3", "Curl", "Threads", log]),
-    library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "Threads", system]),
+    library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "PrometheusMetrics", "Threads", system]),
     library("Commands", ["Mount", "Copy", "Keeper", "Logs", arguments, log, system]),
     program("millrace", ["Commands"], linker: standalone),
 
@@ -108,7 +108,7 @@ var targets: [Target] = [
     tests("NamespaceTests", ["Namespace", "TestSupport"]),
     tests("FileSystemTests", ["FileSystem", "TestSupport"]),
     tests("MountTests", ["Mount", "TestSupport"]),
-    tests("CopyTests", ["Copy", "TestSupport"]),
+    tests("CopyTests", ["Copy", "Curl", "PrometheusMetrics", "TestSupport", "Threads"]),
     tests("CommandsTests", ["Commands", "TestSupport"]),
     tests("NodeTests", ["NodeProtocol", "Keeper"]),
     tests("CSITests", ["CSI"]),

@@ -3,8 +3,6 @@ import PrometheusMetrics
 import Testing
 import Threads
 
-@testable import Mount
-
 @Suite("The metrics server", .serialized)
 struct MetricsServerTests {
     private func server(isHealthy: Bool = true) throws -> MetricsServer {

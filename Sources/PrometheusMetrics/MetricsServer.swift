@@ -1,15 +1,26 @@
 import Glibc
-import PrometheusMetrics
-import SystemPackage
 import Threads
 
-/// Answers `GET /metrics` (Prometheus' text) and `GET /healthz` over HTTP, and nothing else.
+/// Answers `GET /metrics` (Prometheus' text), `GET /healthz` and what pages it was given over HTTP, and nothing else.
 ///
 /// A few threads that sleep in accept(2): at most so many connections at once, each with a limit on its time and the
 /// bytes it may send.
 public final class MetricsServer: Sendable {
     public struct Problem: Error, Sendable, CustomStringConvertible {
         public var description: String
+    }
+
+    /// Another path and what it answers.
+    public struct Page: Sendable {
+        var path: String
+        var contentType: String
+        var body: @Sendable () -> String
+
+        public init(path: String, contentType: String, body: @escaping @Sendable () -> String) {
+            self.path = path
+            self.contentType = contentType
+            self.body = body
+        }
     }
 
     /// The port that it listens on, also where 0 was asked for.
@@ -19,9 +30,11 @@ public final class MetricsServer: Sendable {
     private static let connections = 4
 
     /// `address`: "HOST:PORT"; an IPv6 host in brackets; an empty host means every address.
-    public init(address: String, registry: Registry, health: @escaping @Sendable () -> Bool) throws(Problem) {
+    public init(
+        address: String, registry: Registry, pages: [Page] = [], health: @escaping @Sendable () -> Bool
+    ) throws(Problem) {
         (listener, port) = try Self.listen(address)
-        let responder = MetricsResponder(listener: listener, registry: registry, health: health)
+        let responder = MetricsResponder(listener: listener, registry: registry, pages: pages, health: health)
         let started = (0..<Self.connections).map { n in Thread("metrics-\(n)") { responder.run() } }
         threads.withLock { $0 = started }
     }
@@ -58,11 +71,11 @@ public final class MetricsServer: Sendable {
         }
         defer { freeaddrinfo(first) }
         let fd = socket(first.pointee.ai_family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard fd >= 0 else { throw Problem(description: "socket: \(Errno(rawValue: errno))") }
+        guard fd >= 0 else { throw Problem(description: "socket: \(String(cString: strerror(errno)))") }
         var one: Int32 = 1
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
         guard bind(fd, first.pointee.ai_addr, first.pointee.ai_addrlen) == 0, Glibc.listen(fd, 16) == 0 else {
-            let error = Errno(rawValue: errno)
+            let error = String(cString: strerror(errno))
             close(fd)
             throw Problem(description: "\(address): \(error)")
         }
@@ -84,6 +97,7 @@ public final class MetricsServer: Sendable {
 private struct MetricsResponder: Sendable {
     let listener: Int32
     let registry: Registry
+    let pages: [MetricsServer.Page]
     let health: @Sendable () -> Bool
     private static let maxRequestBytes = 8 << 10
     private static let timeoutSeconds = 5
@@ -123,7 +137,11 @@ private struct MetricsResponder: Sendable {
         guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return send(fd, "400 Bad Request", "") }
         guard words[0] == "GET" || words[0] == "HEAD" else { return send(fd, "405 Method Not Allowed", "") }
         let isHead = words[0] == "HEAD"
-        switch words[1].split(separator: "?", omittingEmptySubsequences: false).first {
+        let path = words[1].split(separator: "?", omittingEmptySubsequences: false).first
+        if let page = pages.first(where: { $0.path == path ?? "" }) {
+            return send(fd, "200 OK", page.body(), page.contentType, isHead: isHead)
+        }
+        switch path {
         case "/metrics": send(fd, "200 OK", registry.render(), isHead: isHead)
         case "/healthz":
             let isHealthy = health()
@@ -137,9 +155,12 @@ private struct MetricsResponder: Sendable {
         return request.count >= 4 && (0...(request.count - 4)).contains { request[$0..<($0 + 4)].elementsEqual(end) }
     }
 
-    private func send(_ fd: Int32, _ status: String, _ body: String, isHead: Bool = false) {
+    private func send(
+        _ fd: Int32, _ status: String, _ body: String,
+        _ contentType: String = "text/plain; version=0.0.4; charset=utf-8", isHead: Bool = false
+    ) {
         let head =
-            "HTTP/1.1 \(status)\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+            "HTTP/1.1 \(status)\r\nContent-Type: \(contentType)\r\n"
             + "Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n"
         var text = head + (isHead ? "" : body)
         text.withUTF8 { bytes in
