@@ -81,14 +81,17 @@ var targets: [Target] = [
 
     // Cluster.
     library("Kubernetes", ["Curl", "PrometheusMetrics", "Threads", log, yaml]),
-    library("Controller", ["Kubernetes", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
+    library("Controller", ["Kubernetes", "Curl", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
     library("CSIController", ["Controller", "CSIProtocol", "PrometheusMetrics", log] + grpc),
     library("Imports", ["Controller", "Kubernetes", "PrometheusMetrics", "Threads", log]),
     library("Warming", ["Controller", "Kubernetes", "Curl", "PrometheusMetrics", "Threads", log]),
     library("RevisionControl", ["Controller", "Kubernetes", "Manifests", "S3", "PrometheusMetrics", "Threads", log]),
     library("Broker", ["Controller", "Kubernetes", "Curl", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
     library(
-        "API", ["Controller", "Imports", "Broker", "Kubernetes", "S3", "PrometheusMetrics", "Threads", log] + http),
+        "API",
+        [
+            "Controller", "Imports", "Broker", "Kubernetes", "S3", "PrometheusMetrics", "Threads", log,
+        ] + http),
     program(
         "millrace-controller",
         ["Controller", "CSIController", "Imports", "Warming", "RevisionControl", "Broker", "API", "Logs", arguments]),

@@ -24,6 +24,10 @@ public struct ConnectionOptions: Sendable {
     public var unixSocketPath: String?
     /// Bytes that are read from a socket at a time.
     public var bufferBytes = 64 << 10
+    /// For URLs that somebody else gave: the addresses that may be reached. Nil: all. With a proxy it is the proxy's
+    /// address that counts, so give `.none` for one as well. Connections are shared with transfers of the same host on
+    /// the same thread: give such URLs a thread of their own.
+    public var addresses: AddressPolicy?
 
     public init() {}
 
@@ -43,6 +47,7 @@ public struct ConnectionOptions: Sendable {
             easy.set(CURLOPT_SSL_VERIFYPEER, 0)
             easy.set(CURLOPT_SSL_VERIFYHOST, 0)
         }
+        if let addresses { easy.limit(to: addresses) }
         if let unixSocketPath { easy.set(CURLOPT_UNIX_SOCKET_PATH, unixSocketPath) }
     }
 }

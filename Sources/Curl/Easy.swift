@@ -13,6 +13,9 @@ public final class Easy {
     /// A handle whose transfer failed or was cut short may still hold a buffer, and then refuses a buffer size: it isn't
     /// used again.
     var hasFailed = false
+    /// Addresses that may be reached, and why the last one may not.
+    var policy: AddressPolicy?
+    var refusal: String?
 
     /// `curl_global_init` has been called (`TransferThread` does).
     init() {
@@ -31,6 +34,8 @@ public final class Easy {
     /// Back to no options, keeping what is costly to make.
     func reset() {
         delegate = nil
+        policy = nil
+        refusal = nil
         curl_easy_reset(handle)
         curl_slist_free_all(headers)
         headers = nil
@@ -99,7 +104,8 @@ public final class Easy {
 
     /// Curl's own words on what went wrong last.
     public func errorMessage(_ code: CURLcode) -> String {
-        errorText[0] != 0 ? String(cString: errorText) : String(cString: curl_easy_strerror(code))
+        if let refusal { return refusal }
+        return errorText[0] != 0 ? String(cString: errorText) : String(cString: curl_easy_strerror(code))
     }
 
     public func info(_ info: CURLINFO) -> Int {

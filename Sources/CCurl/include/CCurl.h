@@ -33,6 +33,10 @@ static inline CURLcode ccurl_set_callback(CURL *easy, CURLoption option, ccurl_b
     return curl_easy_setopt(easy, option, function);
 }
 
+static inline CURLcode ccurl_set_open_socket(CURL *easy, curl_opensocket_callback function) {
+    return curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, function);
+}
+
 static inline CURLcode ccurl_get_long(CURL *easy, CURLINFO info, long *value) {
     return curl_easy_getinfo(easy, info, value);
 }
