@@ -135,7 +135,7 @@ public struct ClassParameters: Sendable, Equatable {
 
 extension ObjectKey {
     /// `namespace/name`, or a name alone where there is a default namespace.
-    init?(reference: String, defaultNamespace: String?) {
+    public init?(reference: String, defaultNamespace: String?) {
         let parts = reference.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         func isName(_ text: String) -> Bool {
             !text.isEmpty && text.utf8.count <= 253

@@ -26,6 +26,8 @@ public struct Dataset: KubernetesObject {
         public var revision: Revision?
         /// What happens to pods that run when a grant is taken back: Drain (they go on) or Immediate.
         public var revocation: String?
+        /// Lets keys be minted for it.
+        public var broker: Broker?
         public init(source: Source) { self.source = source }
     }
 
@@ -94,6 +96,23 @@ public struct Dataset: KubernetesObject {
     public struct Revision: Codable, Sendable, Equatable {
         /// Live or Pinned.
         public var policy: String?
+    }
+
+    /// Who may mint keys for it, and how much they may be good for.
+    public struct Broker: Codable, Sendable, Equatable {
+        /// The role that is taken; nil: the keys' own rights are narrowed, as MinIO does it.
+        public var roleARN: String?
+        /// Keys that may take the role, in the Dataset's own namespace; nil: the Dataset's `secretRef`.
+        public var secretRef: LocalReference?
+        /// nil: the source's endpoint, or AWS' own.
+        public var stsEndpoint: String?
+        /// Where sessions are denied; nil: as `stsEndpoint`.
+        public var iamEndpoint: String?
+        /// ReadOnly or ReadWrite: the most that a grant may ask for. nil: ReadOnly.
+        public var access: String?
+        /// nil: 3600.
+        public var maxTTLSeconds: Int?
+        public init() {}
     }
 
     public struct Status: Codable, Sendable, Equatable {

@@ -12,6 +12,9 @@ public enum Timestamp {
         return text(seconds: time.tv_sec) + "." + String(repeating: "0", count: 6 - micros.count) + micros + "Z"
     }
 
+    /// metav1.Time of a moment in seconds since 1970.
+    public static func at(_ seconds: Int64) -> String { text(seconds: Int(seconds)) + "Z" }
+
     private static func current() -> timespec {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
