@@ -33,10 +33,15 @@ public protocol SessionService: Sendable {
 public struct STSSessions: SessionService {
     static let denialPrefix = "millrace-revoked-"
     private let thread: TransferThread
+    private let addresses: AddressPolicy?
     private let now: @Sendable () -> Int64
 
-    public init(thread: TransferThread, now: @escaping @Sendable () -> Int64 = WallClock.system) {
+    /// `addresses`: where endpoints that owners of Datasets wrote may be; nil: anywhere.
+    public init(
+        thread: TransferThread, addresses: AddressPolicy? = nil, now: @escaping @Sendable () -> Int64 = WallClock.system
+    ) {
         self.thread = thread
+        self.addresses = addresses
         self.now = now
     }
 
@@ -98,6 +103,7 @@ public struct STSSessions: SessionService {
 
     private func connection(_ store: BrokeredStore) -> ConnectionOptions {
         var connection = ConnectionOptions()
+        connection.addresses = addresses
         connection.caPEM = store.source.caBundle.map { Array($0.utf8) }
         return connection
     }

@@ -35,6 +35,14 @@ def test_every_field_of_a_dataset():
     assert documented == real, documented ^ real
 
 
+def test_every_field_of_a_credential_grant():
+    crd = yaml.safe_load((ROOT / "charts/millrace/files/credentialgrants.yaml").read_text())
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    real = fields(root["spec"], "spec") | fields(root["status"], "status")
+    documented = terms(section("CredentialGrant"))
+    assert documented == real, documented ^ real
+
+
 def test_every_class_parameter():
     source = (ROOT / "Sources/Controller/ClassParameters.swift").read_text()
     block = source.split("static let known: Set<String> = [", 1)[1].split("]", 1)[0]
