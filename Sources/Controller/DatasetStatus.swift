@@ -31,14 +31,14 @@ public struct Observation: Sendable, Equatable {
 /// Makes a Dataset's status out of what is known.
 public enum DatasetStatus {
     public static func make(
-        for dataset: Dataset, observation: Observation?, consumers: Dataset.Consumers, conflicts: Set<String>,
+        for dataset: Dataset, observation: Observation?, consumers: Dataset.Consumers, publishing: Refusal?,
         now: String
     ) -> Dataset.Status {
         var status = Dataset.Status()
         status.observedGeneration = dataset.metadata.generation
         let (credentials, source) = conditions(observation)
         var conditions = [source, credentials, ready(dataset, source, credentials)]
-        if dataset.spec.publish != nil { conditions.append(published(dataset, conflicts)) }
+        if dataset.spec.publish != nil { conditions.append(published(publishing)) }
         status.conditions = conditions.map { stamped($0, dataset, now) }
         status.objects = observation?.objects ?? dataset.status?.objects
         status.bytes = observation?.bytes ?? dataset.status?.bytes
@@ -102,18 +102,11 @@ public enum DatasetStatus {
         return Condition(type: "Ready", status: "True", reason: "Ready", message: "Pods can mount it.")
     }
 
-    private static func published(_ dataset: Dataset, _ conflicts: Set<String>) -> Condition {
-        guard !conflicts.isEmpty else {
-            return Condition(
+    private static func published(_ problem: Refusal?) -> Condition {
+        problem.map { Condition(type: "Published", status: "False", reason: $0.reason, message: $0.message) }
+            ?? Condition(
                 type: "Published", status: "True", reason: "Published",
                 message: "Every namespace that matches has its claim.")
-        }
-        let names = conflicts.sorted()
-        let some = names.prefix(5).joined(separator: ", ") + (names.count > 5 ? " and \(names.count - 5) more" : "")
-        return Condition(
-            type: "Published", status: "False", reason: "NameTaken",
-            message: "A claim named \(dataset.publishedClaimName) that isn't ours is in: \(some). "
-                + "Set spec.publish.claimName to another name or remove that claim.")
     }
 
     /// With the time of its last change and the spec that it is about.

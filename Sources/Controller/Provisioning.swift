@@ -138,6 +138,11 @@ public struct Provisioning: Sendable {
         if spec.selector != nil {
             throw Refusal("Selector", "spec.selector: volumes are made for the claim, so nothing can be selected")
         }
+        if spec.volumeAttributesClassName?.isEmpty == false {
+            throw Refusal(
+                "AttributesClass", "spec.volumeAttributesClassName: nothing of these volumes can be modified; remove it"
+            )
+        }
         if spec.dataSource != nil || spec.dataSourceRef != nil {
             throw Refusal("DataSource", "spec.dataSource: volumes of this class aren't filled; remove it")
         }

@@ -40,9 +40,39 @@ public enum Publishing {
         return decisions
     }
 
+    /// What keeps a Dataset's claims from where they should be, for its condition Published. `refused`: namespaces where
+    /// the API server took no claim, and what it said.
+    static func problem(_ dataset: Dataset, refused: [String: String], _ tables: Tables) -> Refusal? {
+        guard let publish = dataset.spec.publish else { return nil }
+        let className = publish.storageClassName ?? defaultClass
+        let parameters = tables.classes[className].flatMap { $0.provisioner == tables.driver ? $0.parameters : nil }
+        guard parameters?["datasetAnnotation"] == "true" || parameters?["dataset"] == dataset.key.description else {
+            return Refusal(
+                "ClassMissing",
+                "spec.publish.storageClassName: there is no StorageClass \(className) of \(tables.driver) with the "
+                    + "parameter datasetAnnotation: \"true\"; make it or name another one.")
+        }
+        let taken = conflicts(dataset, tables)
+        if !taken.isEmpty {
+            return Refusal(
+                "NameTaken",
+                "A claim named \(dataset.publishedClaimName) that isn't ours is in: \(some(of: taken)). "
+                    + "Set spec.publish.claimName to another name or remove that claim.")
+        }
+        guard let first = refused.min(by: { $0.key < $1.key }) else { return nil }
+        return Refusal(
+            "Refused",
+            "The API server takes no claim in: \(some(of: Set(refused.keys))). In \(first.key) it says: \(first.value). "
+                + "A quota or limit may be what spec.publish.capacity exceeds.")
+    }
+
+    private static func some(of names: Set<String>) -> String {
+        let names = names.sorted()
+        return names.prefix(5).joined(separator: ", ") + (names.count > 5 ? " and \(names.count - 5) more" : "")
+    }
+
     /// Namespaces where somebody's own claim has the name.
-    public static func conflicts(_ dataset: Dataset, _ tables: Tables) -> Set<String> {
-        guard dataset.spec.publish != nil else { return [] }
+    private static func conflicts(_ dataset: Dataset, _ tables: Tables) -> Set<String> {
         var names: Set<String> = []
         for namespace in tables.namespaces.values where dataset.publishes(to: namespace) && !namespace.isTerminating {
             let key = ObjectKey(namespace: namespace.key.name, name: dataset.publishedClaimName)

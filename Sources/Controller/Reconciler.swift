@@ -13,6 +13,8 @@ public final class Reconciler: Sendable {
     private let logger: Logger
     private let counters: ReconcileCounters
     private let allowsEviction: Bool
+    /// What the API server said to claims that should be published, by Dataset and namespace.
+    private let refusedClaims = Locked<[ObjectKey: [String: String]]>([:])
 
     /// `sources`: nil where sources aren't asked. `allowsEviction`: whether pods may be deleted for a grant that is
     /// taken back with the policy Immediate.
@@ -79,7 +81,7 @@ public final class Reconciler: Sendable {
         do throws(APIError) {
             let made = try await client.create(volume)
             // Seen at once, so that the same isn't asked for again before the watch brings it.
-            tables.withLock { _ = $0.updated(made) }
+            tables.withLock { $0.adopt(made) }
             counters.volumesMade.add()
         } catch {
             if error.isAlreadyExists { return }
@@ -140,19 +142,20 @@ public final class Reconciler: Sendable {
 
     private func publish(_ key: ObjectKey, into namespace: String) async throws(APIError) {
         let decisions = tables.withLock { Publishing.decide(key, into: namespace, $0) }
-        var isTaken = false
+        var refusal: APIError?
         for decision in decisions {
             switch decision {
-            case .nothing: break
-            case .conflict: isTaken = true
+            case .nothing, .conflict: break
             case .create(let claim):
                 do throws(APIError) {
                     let made = try await client.create(claim)
-                    tables.withLock { _ = $0.updated(made) }
+                    tables.withLock { $0.adopt(made) }
                     counters.claimsPublished.add()
                 } catch {
                     // A claim of that name: the watch will show whose.
-                    guard error.isAlreadyExists || error.isNamespaceTerminating || error.isNotFound else { throw error }
+                    if error.isAlreadyExists || error.isNamespaceTerminating || error.isNotFound { break }
+                    guard error.isForbidden || error.isInvalid else { throw error }
+                    refusal = error
                 }
             case .delete(let claim):
                 do throws(APIError) {
@@ -163,11 +166,19 @@ public final class Reconciler: Sendable {
                 }
             }
         }
-        let wasTaken = tables.withLock { tables in
-            tables.datasets[key]?.status?.conditions?.contains { $0.type == "Published" && $0.status == "False" }
-                ?? false
+        let refused = refusedClaims.withLock { table in
+            table[key, default: [:]][namespace] = refusal?.message
+            if table[key]?.isEmpty == true { table[key] = nil }
+            return table[key] ?? [:]
         }
-        if isTaken || wasTaken { _ = try await reconcile(dataset: key) }
+        let isNews = tables.withLock { tables in
+            guard let dataset = tables.datasets[key], dataset.spec.publish != nil else { return false }
+            let told = dataset.status?.conditions?.first { $0.type == "Published" }
+            return told?.status != "True" || Publishing.problem(dataset, refused: refused, tables) != nil
+        }
+        if isNews { _ = try await reconcile(dataset: key) }
+        // Quotas change: it is asked again, and later each time.
+        if let refusal { throw refusal }
     }
 
     // MARK: Datasets
@@ -175,12 +186,16 @@ public final class Reconciler: Sendable {
     private func reconcile(dataset key: ObjectKey) async throws(APIError) -> WorkOutcome {
         guard let dataset = tables.withLock({ $0.datasets[key] }) else {
             await sources?.forget(key)
+            refusedClaims.withLock { $0[key] = nil }
             return .done
         }
         let observation = await sources?.observation(of: dataset)
-        let (consumers, taken) = tables.withLock { ($0.consumers(of: key), Publishing.conflicts(dataset, $0)) }
+        let refused = refusedClaims.withLock { $0[key] ?? [:] }
+        let (consumers, problem) = tables.withLock {
+            ($0.consumers(of: key), Publishing.problem(dataset, refused: refused, $0))
+        }
         let status = DatasetStatus.make(
-            for: dataset, observation: observation, consumers: consumers, conflicts: taken, now: Timestamp.now())
+            for: dataset, observation: observation, consumers: consumers, publishing: problem, now: Timestamp.now())
         guard status != dataset.status else { return .done }
         do throws(APIError) {
             let written = try await client.patch(

@@ -14,6 +14,10 @@ public struct Tables: Sendable {
     private var publishedBy: [ObjectKey: Set<ObjectKey>] = [:]
     private var consumers: [ObjectKey: [String: Int]] = [:]
 
+    /// The newest versions that watches have brought.
+    private var newestClaim = 0
+    private var newestVolume = 0
+
     public let driver: String
 
     public init(driver: String = Names.defaultDriver) { self.driver = driver }
@@ -62,6 +66,7 @@ public struct Tables: Sendable {
 
     @discardableResult
     public mutating func set(_ claim: PersistentVolumeClaim) -> PersistentVolumeClaim? {
+        newestClaim = max(newestClaim, claim.metadata.versionNumber)
         let old = claims.updateValue(claim, forKey: claim.key)
         claimsOfNamespace[claim.key.namespace, default: []].insert(claim.key)
         if let publisher = old.flatMap(Publishing.publisher) { publishedBy[publisher]?.remove(claim.key) }
@@ -69,7 +74,9 @@ public struct Tables: Sendable {
         return old
     }
 
-    public mutating func removeClaim(_ key: ObjectKey) {
+    public mutating func remove(_ claim: PersistentVolumeClaim) {
+        newestClaim = max(newestClaim, claim.metadata.versionNumber)
+        let key = claim.key
         if let publisher = claims.removeValue(forKey: key).flatMap(Publishing.publisher) {
             publishedBy[publisher]?.remove(key)
         }
@@ -79,14 +86,32 @@ public struct Tables: Sendable {
 
     @discardableResult
     public mutating func set(_ volume: PersistentVolume) -> PersistentVolume? {
+        newestVolume = max(newestVolume, volume.metadata.versionNumber)
         let old = volumes.updateValue(volume, forKey: volume.key.name)
         if let old { count(old, -1) }
         count(volume, 1)
         return old
     }
 
-    public mutating func removeVolume(_ name: String) {
-        if let old = volumes.removeValue(forKey: name) { count(old, -1) }
+    public mutating func remove(_ volume: PersistentVolume) {
+        newestVolume = max(newestVolume, volume.metadata.versionNumber)
+        if let old = volumes.removeValue(forKey: volume.key.name) { count(old, -1) }
+    }
+
+    /// Takes the answer to a write of ours before the watch brings it. Where the watch was faster it may have brought
+    /// something newer, which the answer must not replace.
+    mutating func adopt(_ claim: PersistentVolumeClaim) {
+        guard claim.metadata.versionNumber > newestClaim else { return }
+        let newest = newestClaim
+        set(claim)
+        newestClaim = newest
+    }
+
+    mutating func adopt(_ volume: PersistentVolume) {
+        guard volume.metadata.versionNumber > newestVolume else { return }
+        let newest = newestVolume
+        set(volume)
+        newestVolume = newest
     }
 
     private mutating func count(_ volume: PersistentVolume, _ change: Int) {
@@ -121,4 +146,9 @@ public struct Tables: Sendable {
         guard let old = datasets.removeValue(forKey: key) else { return }
         publishing[old.publishedClaimName]?.remove(key)
     }
+}
+
+extension ObjectMeta {
+    /// Versions of one kind of object are numbers that grow; 0 where this one isn't.
+    fileprivate var versionNumber: Int { resourceVersion.flatMap { Int($0) } ?? 0 }
 }

@@ -17,7 +17,7 @@ extension Tables {
 
     public mutating func removed(_ claim: PersistentVolumeClaim) -> Set<Work> {
         let known = claims[claim.key] ?? claim
-        removeClaim(claim.key)
+        remove(claim)
         return concerned(by: known)
     }
 
@@ -37,7 +37,7 @@ extension Tables {
     }
 
     public mutating func removed(_ volume: PersistentVolume) -> Set<Work> {
-        removeVolume(volume.key.name)
+        remove(volume)
         return concerned(by: volume)
     }
 
@@ -56,12 +56,20 @@ extension Tables {
         guard storageClass.provisioner == driver || old?.provisioner == driver,
             old?.metadata.resourceVersion != storageClass.metadata.resourceVersion
         else { return [] }
-        return Set(claims.values.filter { $0.spec.storageClassName == storageClass.key.name }.map { .claim($0.key) })
+        return concerned(byClass: storageClass.key.name)
     }
 
     public mutating func removed(_ storageClass: StorageClass) -> Set<Work> {
         removeClass(storageClass.key.name)
-        return []
+        return concerned(byClass: storageClass.key.name)
+    }
+
+    private func concerned(byClass name: String) -> Set<Work> {
+        let waiting = claims.values.filter { $0.spec.storageClassName == name }.map { Work.claim($0.key) }
+        let publishing = datasets.values.filter {
+            $0.spec.publish != nil && ($0.spec.publish?.storageClassName ?? Publishing.defaultClass) == name
+        }
+        return Set(waiting + publishing.map { .dataset($0.key) })
     }
 
     public mutating func updated(_ namespace: Namespace) -> Set<Work> {

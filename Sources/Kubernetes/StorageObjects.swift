@@ -8,6 +8,7 @@ public struct PersistentVolumeClaim: KubernetesObject {
         public var storageClassName: String?
         public var volumeName: String?
         public var volumeMode: String?
+        public var volumeAttributesClassName: String?
         public var selector: LabelSelector?
         public var dataSource: ObjectReference?
         public var dataSourceRef: ObjectReference?

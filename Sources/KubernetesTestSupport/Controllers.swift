@@ -61,8 +61,12 @@ extension ServerState {
             return (volume.at("spec", "storageClassName")?.string ?? "")
                 == (claim.at("spec", "storageClassName")?.string ?? "")
                 && (claim.at("spec", "accessModes")?.array ?? []).allSatisfy(modes.contains)
+                && volume.at("spec", "volumeMode") == claim.at("spec", "volumeMode")
+                && volume.at("spec", "volumeAttributesClassName") == claim.at("spec", "volumeAttributesClassName")
+                && size(volume.at("spec", "capacity")) >= size(claim.at("spec", "resources", "requests"))
                 && volume.at("metadata", "deletionTimestamp") == nil
         }
+        func size(_ amounts: JSON?) -> Double { amounts?["storage"]?.string.flatMap(quantity) ?? 0 }
         func named(_ name: String) -> JSON? { self[PersistentVolume.resource, ObjectKey(namespace: nil, name: name)] }
         for name in (cluster.volumesOfClaim[key] ?? []).sorted() where wanted == nil || wanted == name {
             guard let volume = named(name), fits(volume) else { continue }

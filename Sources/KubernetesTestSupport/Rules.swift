@@ -20,6 +20,7 @@ extension ServerState {
             object["status"] = ["phase": "Active"]
         case "PersistentVolumeClaim":
             preset(["spec", "volumeMode"], "Filesystem")
+            if let name = defaultClass { preset(["spec", "storageClassName"], .string(name)) }
             object["status"] = ["phase": "Pending"]
             hold("kubernetes.io/pvc-protection")
         case "PersistentVolume":
@@ -45,6 +46,13 @@ extension ServerState {
         default: break
         }
         return object
+    }
+
+    /// What a claim without a class gets.
+    private var defaultClass: String? {
+        (tables["storage.k8s.io/storageclasses"] ?? [:]).first { _, object in
+            object.at("metadata", "annotations", "storageclass.kubernetes.io/is-default-class") == "true"
+        }?.key.name
     }
 
     func validate(_ object: JSON, old: JSON?, _ entry: Catalog.Entry, _ key: ObjectKey) throws {
@@ -73,6 +81,9 @@ extension ServerState {
         switch entry.resource.kind {
         case "PersistentVolumeClaim":
             validateModes(object, "spec", wrong)
+            if object.at("spec", "resources", "requests", "storage") == nil {
+                wrong("spec.resources[storage]", "Required value", "FieldValueRequired")
+            }
             if let old, let claimed = old.at("spec", "volumeName"), claimed != object.at("spec", "volumeName") {
                 wrong(
                     "spec", "Forbidden: spec is immutable after creation except resources.requests",
@@ -80,6 +91,9 @@ extension ServerState {
             }
         case "PersistentVolume":
             validateModes(object, "spec", wrong)
+            if object.at("spec", "capacity")?.object?.isEmpty != false {
+                wrong("spec.capacity", "Required value", "FieldValueRequired")
+            }
             if object.at("spec", "csi") == nil, object.at("spec", "nfs") == nil, object.at("spec", "hostPath") == nil {
                 wrong("spec", "Required value: must specify a volume type", "FieldValueRequired")
             }
@@ -90,6 +104,11 @@ extension ServerState {
                 wrong(
                     "spec.persistentvolumesource",
                     "Forbidden: spec.persistentvolumesource is immutable after creation", "FieldValueForbidden")
+            }
+        case "Event":
+            let subject = object.at("involvedObject", "namespace")?.string ?? "default"
+            if subject != key.namespace {
+                wrong("involvedObject.namespace", "Invalid value: \"\(subject)\": does not match event.namespace")
             }
         default: break
         }

@@ -99,7 +99,7 @@ import Testing
         func status(_ finding: Observation.Finding, _ now: String) -> Dataset.Status {
             DatasetStatus.make(
                 for: dataset, observation: Observation(finding, generation: nil),
-                consumers: Dataset.Consumers(volumes: 0, namespaces: 0), conflicts: [], now: now)
+                consumers: Dataset.Consumers(volumes: 0, namespaces: 0), publishing: nil, now: now)
         }
         dataset.status = status(.unreachable("first"), "t1")
         dataset.status = status(.unreachable("second"), "t2")

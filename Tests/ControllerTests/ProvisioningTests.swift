@@ -158,6 +158,7 @@ import Testing
     @Test(
         arguments: [
             (#"{"spec": {"volumeMode": "Block"}}"#, "BlockMode: spec.volumeMode"),
+            (#"{"spec": {"volumeAttributesClassName": "fast"}}"#, "AttributesClass: spec.volumeAttributesClassName"),
             (#"{"spec": {"selector": {"matchLabels": {"a": "b"}}}}"#, "Selector: spec.selector"),
             (#"{"spec": {"dataSourceRef": {"kind": "X", "name": "y"}}}"#, "DataSource: spec.dataSource"),
             (

@@ -30,6 +30,15 @@ import Testing
         #expect(server.claim("shared", "carol") == nil)
     }
 
+    @Test func aWatchMayBeFasterThanTheAnswer() async {
+        server.add(dataset: "iris", toStudents)
+        let stepper = Stepper(server)
+        stepper.areWatchesFaster = true
+        server.add(namespace: "alice", labels: ["students": "yes"])
+        _ = await settle(stepper)
+        #expect(server.phase("shared", "alice") == "Bound")
+    }
+
     @Test func theClaimGoesOnceUnusedWhenTheNamespaceStopsMatching() async {
         server.add(dataset: "iris", toStudents)
         server.add(namespace: "alice", labels: ["students": "yes"])
@@ -80,6 +89,35 @@ import Testing
         #expect(server.phase("shared", "alice") == "Bound")
         #expect(
             server.object(Dataset.resource, "iris", namespace: "courses")?.condition("Published")?["status"] == "True")
+    }
+
+    private var published: JSON? {
+        server.object(Dataset.resource, "iris", namespace: "courses")?.condition("Published")
+    }
+
+    @Test func aQuotaThatRefusesTheClaimIsSaidAndItIsTriedAgain() async {
+        server.inject(
+            Fault(verb: "create", resource: "persistentvolumeclaims", .status(403, reason: "Forbidden"), count: 1))
+        server.add(dataset: "iris", toStudents)
+        server.add(namespace: "alice", labels: ["students": "yes"])
+        let stepper = Stepper(server)
+        while server.claim("shared", "alice") == nil, published?["reason"] != "Refused", !stepper.queue.isEmpty {
+            await stepper.work()
+        }
+        #expect(published?["message"]?.string?.contains("In alice it says: injected") == true)
+        _ = await settle(stepper)
+        #expect(server.phase("shared", "alice") == "Bound")
+        #expect(published?["status"] == "True")
+    }
+
+    @Test func aMissingClassIsSaid() async {
+        server.add(
+            dataset: "iris", toStudents.merged(with: ["publish": ["storageClassName": "later"]]))
+        let stepper = await settle()
+        #expect(published?["reason"] == "ClassMissing")
+        server.add(class: "later", ["datasetAnnotation": "true"])
+        _ = await settle(stepper)
+        #expect(published?["status"] == "True")
     }
 
     @Test func aCopyOfAPublishedClaimBelongsToWhoCopiedIt() async {

@@ -19,7 +19,7 @@ import Testing
         Issue.record("never: \(what)")
     }
 
-    private func running(_ body: (ControllerService) async throws -> Void) async throws {
+    private func running(statusIntervalMs: Int = 20, _ body: (ControllerService) async throws -> Void) async throws {
         let socket = try #require(SocketServer(server))
         let registry = Registry()
         let client = Client(
@@ -30,7 +30,7 @@ import Testing
             provisioning: Provisioning(ids: VolumeIDs(key: Array("a key for tests only".utf8))),
             sources: nil, allowsEviction: false, metrics: registry, logger: quiet)
         var settings = ControllerService.Settings()
-        settings.statusIntervalMs = 20
+        settings.statusIntervalMs = statusIntervalMs
         let service = ControllerService(
             client: client, reconciler: reconciler, sources: nil, settings: settings, metrics: registry, logger: quiet)
         let task = Task { await service.run() }
@@ -39,6 +39,24 @@ import Testing
         await task.value
         socket.stop()
         server.stop()
+    }
+
+    /// Bound within a second needs that nothing waits: one call makes the volume, none failed before it, and all that
+    /// does wait for a timer waits for an hour here.
+    @Test func betweenAClaimAndItsVolumeThereIsOneCallAndNoTimer() async throws {
+        server.add(dataset: "iris", ["allowedNamespaces": ["from": "All"]])
+        try await running(statusIntervalMs: 3_600_000) { service in
+            await eventually("the start is over") {
+                service.isReady
+                    && server.object(Dataset.resource, "iris", namespace: "courses")?.condition("Ready") != nil
+            }
+            server.resetCallCounts()
+            for name in ["one", "two"] {
+                server.add(claim: name, in: "team-a", class: "course")
+                await eventually("\(name) is bound") { server.phase(name, "team-a") == "Bound" }
+            }
+            #expect(server.callCounts == ["create persistentvolumes": 2])
+        }
     }
 
     @Test func claimsAreBoundWithFourCallsAtMost() async throws {

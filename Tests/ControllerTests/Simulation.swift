@@ -37,6 +37,7 @@ final class Simulation {
             controller.deliver(pick(Stepper.kinds)!, count: Int.random(in: 1...5, using: &random))
         case 65..<94:
             let controller = pick(controllers)!
+            controller.areWatchesFaster = chance(20)
             if chance(15) { controller.dieAt(call: Int.random(in: 1...3, using: &random), after: chance(50)) }
             await controller.work(choice: Int.random(in: 0..<16, using: &random))
             controllers.removeAll { $0.isDead }

@@ -20,6 +20,9 @@ final class Stepper {
     private(set) var queue: [Work] = []
     private var seen: [Resource: Int] = [:]
     private let life = Life()
+    private let pace = Pace()
+    /// The cluster's controllers act, and watches bring all of it, before a call's answer is there.
+    var areWatchesFaster = false
     static let kinds: [Resource] = [
         PersistentVolumeClaim.resource, PersistentVolume.resource, StorageClass.resource, Namespace.resource,
         Dataset.resource,
@@ -43,11 +46,19 @@ final class Stepper {
         }
     }
 
+    /// What happens between a call and its answer.
+    private final class Pace: @unchecked Sendable {
+        var beforeTheAnswer: () -> Void = {}
+    }
+
     /// A fresh process: it lists everything and looks at everything.
     init(_ server: APIServer, sources: ((Client) -> SourceObserver)? = nil, allowsEviction: Bool = true) {
         self.server = server
         var transport = DirectTransport(server)
-        transport.hook = { [life] _, isDone throws(APIError) in try life.check(isDone: isDone) }
+        transport.hook = { [life, pace] _, isDone throws(APIError) in
+            try life.check(isDone: isDone)
+            if isDone { pace.beforeTheAnswer() }
+        }
         let client = Client(transport: transport, fieldManager: Names.controller)
         let ids = VolumeIDs(key: Array("a key for tests only".utf8))
         reconciler = Reconciler(
@@ -59,6 +70,11 @@ final class Stepper {
             seen[kind] = revision
         }
         add(Set(reconciler.tables.withLock(\.allWork)))
+        pace.beforeTheAnswer = { [weak self] in
+            guard let self, areWatchesFaster else { return }
+            while server.step() {}
+            for kind in Self.kinds { deliver(kind) }
+        }
     }
 
     var isDead: Bool { life.isDead }

@@ -1,10 +1,8 @@
 """Starts millrace-controller and kube-embedded, and speaks CSI to it with stubs made from csi/csi.proto."""
 
-import importlib
 import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -22,21 +20,11 @@ def program(name):
     raise RuntimeError(f"{name} isn't built: swift build -c release --product {name}")
 
 
-def stubs(_cache={}):
+def stubs():
     """Python's own view of csi.proto: (messages, services)."""
-    if not _cache:
-        from grpc_tools import protoc
+    from stubs import load
 
-        out = tempfile.mkdtemp(prefix="csi-stubs-")
-        include = str(pathlib.Path(importlib.import_module("grpc_tools").__file__).parent / "_proto")
-        status = protoc.main(
-            ["protoc", f"-I{ROOT / 'csi'}", f"-I{include}", f"--python_out={out}", f"--grpc_python_out={out}", "csi.proto"])
-        if status != 0:
-            raise RuntimeError("csi/csi.proto can't be compiled")
-        sys.path.insert(0, out)
-        _cache["messages"] = importlib.import_module("csi_pb2")
-        _cache["services"] = importlib.import_module("csi_pb2_grpc")
-    return _cache["messages"], _cache["services"]
+    return load()[:2]
 
 
 def wait_for(what, condition, seconds=30):

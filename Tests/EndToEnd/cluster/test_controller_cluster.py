@@ -1,83 +1,9 @@
 """The controller's program against the API server stand-in's: what an admin and a user would see."""
 
-import json
-import urllib.error
-import urllib.request
-
 import pytest
-import yaml
 
-from controller import ROOT, Process, program, wait_for
-
-
-class Cluster:
-    """kube-embedded, and calls to it."""
-
-    def __init__(self, directory):
-        self.kubeconfig = str(directory / "kubeconfig")
-        self.controllers = []
-        self.process = Process([program("kube-embedded"), "--kubeconfig", self.kubeconfig])
-        self.url = self.process.child.stdout.readline().strip()
-        self.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-                  yaml.safe_load((ROOT / "charts/millrace/files/datasets.yaml").read_text()))
-
-    def call(self, method, path, body=None, content="application/json"):
-        request = urllib.request.Request(
-            self.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": content})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def get(self, path):
-        try:
-            return self.call("GET", path)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
-
-    def post(self, path, body):
-        return self.call("POST", path, body)
-
-    def patch(self, path, body):
-        return self.call("PATCH", path, body, "application/merge-patch+json")
-
-    def namespace(self, name, **labels):
-        self.post("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
-
-    def storage_class(self, name, **parameters):
-        self.post("/apis/storage.k8s.io/v1/storageclasses", {
-            "metadata": {"name": name}, "provisioner": "s3.csi.millrace.dev", "parameters": parameters})
-
-    def dataset(self, namespace, name, **spec):
-        spec.setdefault("source", {"s3": {"bucket": "data", "anonymous": True, "endpoint": "http://127.0.0.1:1"}})
-        return self.post(f"/apis/millrace.dev/v1alpha1/namespaces/{namespace}/datasets", {
-            "metadata": {"name": name}, "spec": spec})
-
-    def claim(self, namespace, name, storage_class, **annotations):
-        self.post(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {
-            "metadata": {"name": name, "annotations": annotations},
-            "spec": {"storageClassName": storage_class, "accessModes": ["ReadOnlyMany"],
-                     "resources": {"requests": {"storage": "1Gi"}}}})
-
-    def phase(self, namespace, name):
-        claim = self.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
-        return claim and claim["status"]["phase"]
-
-    def volumes(self):
-        return self.get("/api/v1/persistentvolumes")["items"]
-
-    def controller(self, *more):
-        self.controllers.append(Process(
-            [program("millrace-controller"), "--kubeconfig", self.kubeconfig, "--lease-namespace", "default", *more]))
-        return self.controllers[-1]
-
-    def stop(self):
-        """Also what a failed test left running."""
-        for process in [*self.controllers, self.process]:
-            if process.child.poll() is None:
-                process.kill()
-            process.child.stdout.close()
+from controller import wait_for
+from kube import Cluster, needs_stand_in
 
 
 @pytest.fixture
@@ -97,7 +23,7 @@ def test_a_claim_is_bound_and_refused_ones_are_told(cluster):
     cluster.claim("alice", "data", "millrace", **{"millrace.dev/dataset": "courses/iris"})
     cluster.claim("bob", "data", "millrace", **{"millrace.dev/dataset": "courses/iris"})
     wait_for("alice's claim is Bound", lambda: cluster.phase("alice", "data") == "Bound")
-    event = wait_for("bob is told why", lambda: cluster.get("/api/v1/namespaces/bob/events")["items"])[0]
+    event = wait_for("bob is told why", lambda: cluster.events("bob", "data"))[0]
     assert event["reason"] == "NotAllowed" and "spec.allowedNamespaces" in event["message"]
     assert cluster.phase("bob", "data") == "Pending"
 
@@ -147,6 +73,7 @@ def test_the_second_replica_takes_over(cluster):
     replicas[0].stop()
 
 
+@needs_stand_in("it takes the stand-in's port")
 def test_metrics_and_health(cluster):
     controller = cluster.controller("--no-leader-election", "--no-probes", "--metrics", "127.0.0.1:0")
     controller.stop()  # A free port isn't told; what counts is that it starts and ends.
