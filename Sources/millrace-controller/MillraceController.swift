@@ -45,6 +45,8 @@ struct MillraceController: AsyncParsableCommand {
     var noProbes = false
     @Flag(help: "Let the policy Immediate delete pods that use what was revoked; needs rights on pods.")
     var allowEviction = false
+    @Option(help: "The key of a taint to take off nodes once the driver has registered there; needs rights on nodes.")
+    var startupTaint: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
     @Option(help: "text or json.")
@@ -57,6 +59,9 @@ struct MillraceController: AsyncParsableCommand {
         guard (1...256).contains(workers) else { throw ValidationError("--workers must be from 1 to 256") }
         guard resyncSeconds >= 10 else { throw ValidationError("--resync-seconds must be 10 or more") }
         guard probeSeconds >= 1 else { throw ValidationError("--probe-seconds must be 1 or more") }
+        if let startupTaint, !startupTaint.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) || startupTaint.isEmpty {
+            throw ValidationError("--startup-taint is the taint's key, like millrace.dev/not-ready")
+        }
         guard Logger.Level(rawValue: logLevel) != nil else {
             throw ValidationError("--log-level \(logLevel) isn't known")
         }
@@ -115,8 +120,18 @@ struct MillraceController: AsyncParsableCommand {
         let service = ControllerService(
             client: client, reconciler: reconciler, sources: sources, settings: settings, metrics: registry,
             logger: logger)
+        let taints = startupTaint.map {
+            StartupTaints(client: client, taint: $0, driver: driverName, metrics: registry, logger: logger)
+        }
+        let lead: @Sendable () async -> Void = {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await service.run() }
+                if let taints { group.addTask { await taints.run() } }
+            }
+        }
         // A replica that doesn't lead is ready as well: it can take over.
-        let health = try listen(registry, isHealthy: { service.isHealthy }, isReady: { true })
+        let health = try listen(
+            registry, isHealthy: { service.isHealthy && taints?.isHealthy != false }, isReady: { true })
         defer { health?.stop() }
         let volumes = VolumeService(
             ids: ids,
@@ -130,14 +145,14 @@ struct MillraceController: AsyncParsableCommand {
                 if let server { group.addTask { try await server.run() } }
                 group.addTask {
                     if noLeaderElection {
-                        await service.run()
+                        await lead()
                         return
                     }
                     let election = LeaderElection(
                         client: client, name: leaseName, namespace: leaseNamespace ?? configuration.namespace,
                         identity: name, logger: logger)
                     // Without the lease nothing may be done any more; the kubelet starts a fresh process.
-                    if await election.run({ await service.run() }) { throw LeadershipLost() }
+                    if await election.run(lead) { throw LeadershipLost() }
                 }
                 try await group.waitForAll()
             }

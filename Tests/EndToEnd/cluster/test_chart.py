@@ -22,7 +22,8 @@ EVERYTHING = {
     "commonLabels": {"team": "data"}, "podAnnotations": {"a": "b"},
     "controller": {
         "replicas": 3, "secretNamespaces": ["data", "courses"], "allowEviction": True, "csiEndpoint": "unix:///csi/csi.sock",
-        "extraArgs": ["--resync-seconds=60"], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
+        "extraArgs": ["--resync-seconds=60"], "extraContainers": [{"name": "provisioner", "image": "x", "volumeMounts": [
+            {"name": "csi", "mountPath": "/csi"}]}], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
     "node": {
         "kubeletPath": "/var/lib/k0s/kubelet", "cacheDir": "/var/cache/millrace", "tokenAudiences": ["sts.amazonaws.com"],
         "startupTaint": "millrace.dev/not-ready", "maxUnavailable": 1},
@@ -177,11 +178,14 @@ def test_rights_are_as_small_as_the_values_allow():
         assert not [rule for rule in granted if "*" in rule]
         # Nobody lists Secrets, writes them, or may change what others made.
         assert {verb for _, resource, verb in granted if resource == "secrets"} <= {"get"}
-        assert not [r for r in granted if r[1] in ("clusterroles", "roles", "rolebindings", "serviceaccounts", "nodes")]
+        assert not [r for r in granted if r[1] in ("clusterroles", "roles", "rolebindings", "serviceaccounts")]
         assert ("", "persistentvolumeclaims", "patch") not in granted
     assert not [rule for rule in least if rule[1] in ("secrets", "pods")]
     assert ("", "secrets", "get") in default and not [rule for rule in default if rule[1] == "pods"]
     assert {verb for _, resource, verb in everything if resource == "pods"} == {"list", "delete"}
+    # Nodes only where the controller shall take the startup taint off.
+    assert {verb for _, resource, verb in everything if resource == "nodes"} == {"list", "watch", "patch"}
+    assert not [rule for rule in default if rule[1] in ("nodes", "csinodes")]
     # Named namespaces replace the right on all of them.
     roles = [role["metadata"].get("namespace") for role in kinds(render(EVERYTHING), "Role")
              if any("secrets" in rule["resources"] for rule in role["rules"])]
@@ -195,7 +199,7 @@ def test_the_controllers_calls_are_all_granted():
     used = set()
     plurals = {
         "PersistentVolume": "persistentvolumes", "PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
-        "Dataset": "datasets/status", "Secret": "secrets"}
+        "Dataset": "datasets/status", "Secret": "secrets", "ClusterNode": "nodes"}
     for file in (ROOT / "Sources" / "Controller").glob("*.swift"):
         text = re.sub(r"\s+", " ", file.read_text())
         for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(?:Kubernetes\.)?(\w+)\.self", text):
@@ -219,6 +223,8 @@ def test_air_gapped_clusters_pull_from_their_own_registry():
         spec = manifest["spec"]["template"]["spec"]
         assert spec["imagePullSecrets"] == [{"name": "pull"}]
         for container in spec["containers"]:
+            if container["name"] == "provisioner":
+                continue
             assert container["image"] == "registry.example.com/mirror/millrace/millrace:9.9"
 
 
@@ -239,9 +245,13 @@ def test_the_driver_is_declared_as_the_node_plugin_needs_it():
 
 
 def test_kubelet_path_and_startup_taint_reach_the_pods():
-    for daemon in kinds(render(EVERYTHING), "DaemonSet"):
+    manifests = render(EVERYTHING)
+    for pods in kinds(manifests, "DaemonSet") + kinds(manifests, "Deployment"):
+        tolerations = pods["spec"]["template"]["spec"]["tolerations"]
+        assert {"key": "millrace.dev/not-ready", "operator": "Exists"} in tolerations
+    assert "--startup-taint=millrace.dev/not-ready" in kinds(manifests, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    for daemon in kinds(manifests, "DaemonSet"):
         spec = daemon["spec"]["template"]["spec"]
-        assert {"key": "millrace.dev/not-ready", "operator": "Exists"} in spec["tolerations"]
         text = json.dumps(spec)
         assert "/var/lib/k0s/kubelet" in text and "/var/lib/kubelet" not in text
 
@@ -276,6 +286,50 @@ def test_metrics_in_rules_and_dashboard_exist():
         assert f'"{name}"' in sources or f'"{short}"' in sources, name
     dashboard = kinds(render(EVERYTHING), "ConfigMap")[0]["data"]["millrace.json"]
     assert len(json.loads(dashboard)["panels"]) >= 6
+
+
+def test_network_policies_let_nothing_in_but_metrics():
+    policies = {p["metadata"]["name"]: p["spec"] for p in kinds(render(EVERYTHING), "NetworkPolicy")}
+    assert sorted(policies) == ["mr-millrace-controller", "mr-millrace-keeper", "mr-millrace-node"]
+    for name, spec in policies.items():
+        assert "Ingress" in spec["policyTypes"]
+        for rule in spec.get("ingress", []):
+            assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}], name
+    assert "Egress" in policies["mr-millrace-keeper"]["policyTypes"] and "egress" not in policies["mr-millrace-keeper"]
+    # Without probes the controller needs the API server alone.
+    least = next(p["spec"] for p in kinds(render(LEAST), "NetworkPolicy") if p["metadata"]["name"].endswith("controller"))
+    assert {"ipBlock": {"cidr": "10.0.0.1/32"}} in least["egress"][1]["to"] and {} not in least["egress"]
+
+
+def test_the_controller_survives_drains_and_goes_first_when_memory_is_short():
+    manifests = render(EVERYTHING)
+    budget = kinds(manifests, "PodDisruptionBudget")[0]["spec"]
+    deployment = kinds(manifests, "Deployment")[0]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert budget["maxUnavailable"] == 1 and budget["selector"]["matchLabels"].items() <= labels.items()
+    assert not kinds(render(LEAST), "PodDisruptionBudget")  # One replica could never be drained.
+    own = kinds(manifests, "PriorityClass")[0]["metadata"]["name"]
+    for pods in kinds(manifests, "Deployment") + kinds(manifests, "DaemonSet"):
+        assert pods["spec"]["template"]["spec"]["priorityClassName"] == own
+    default = {pods["spec"]["template"]["spec"]["priorityClassName"]
+               for pods in kinds(render({}), "Deployment") + kinds(render({}), "DaemonSet")}
+    assert default == {"system-cluster-critical", "system-node-critical"}
+
+
+def test_monitors_find_a_port_that_pods_have():
+    manifests = render(EVERYTHING)
+    service = kinds(manifests, "Service")[0]
+    monitor = kinds(manifests, "ServiceMonitor")[0]["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    found = []
+    for pods in kinds(manifests, "Deployment") + kinds(manifests, "DaemonSet"):
+        template = pods["spec"]["template"]
+        ports = {port["name"] for container in template["spec"]["containers"] for port in container.get("ports", [])}
+        if "metrics" in ports:
+            assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+            found.append(pods["metadata"]["name"])
+    assert found == ["mr-millrace-controller", "mr-millrace-node"]
 
 
 def test_notes_say_what_to_do_next():
