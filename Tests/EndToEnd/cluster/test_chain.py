@@ -1,6 +1,8 @@
 """From a Dataset to bytes in pods: API server, controller, PVC, kubelet, node plugin, FUSE mount, S3 server."""
 
 import os
+import re
+import urllib.request
 
 import pytest
 
@@ -10,7 +12,7 @@ from harness import servers
 from kube import DATASETS, Cluster, needs_stand_in
 from kubelet import Kubelet
 from node_plugin import KEYS, NodePlugin
-from test_chart import kinds, render
+from test_chart import kinds, render, rules
 
 pytestmark = needs_stand_in("its own kubelet mounts; this node isn't one of the cluster's")
 
@@ -56,8 +58,20 @@ def reads_of(server, key):
     return sum(1 for request in server.log() if request["method"] == "GET" and key in str(request))
 
 
+def calls(port):
+    """What a controller has asked the API server for, as RBAC calls it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("millrace_kubernetes_requests_total{")]
+    found = [dict(re.findall(r'(\w+)="([^"]*)"', line)) for line in lines]
+    verbs = {"apply": "patch"}
+    # A Dataset's status is all of it that the controller writes.
+    return {("datasets/status" if (call["resource"], call["verb"]) == ("datasets", "patch") else call["resource"],
+             verbs.get(call["verb"], call["verb"])) for call in found}
+
+
 def test_from_a_dataset_to_bytes_in_two_namespaces_and_back(cluster, node, s3):
-    controller = cluster.controller("--no-leader-election", "--probe-seconds", "1")
+    port = servers.free_port()
+    controller = cluster.controller("--probe-seconds", "1", "--metrics", f"127.0.0.1:{port}")
     cluster.secret("courses", "keys", KEYS)
     cluster.dataset(
         "courses", "iris", source=source(s3.endpoint), secretRef={"name": "keys"},
@@ -126,6 +140,9 @@ def test_from_a_dataset_to_bytes_in_two_namespaces_and_back(cluster, node, s3):
     wait_for("no claim and no volume is left", lambda: not cluster.volumes() and cluster.found_claim("alice", "course-data") is None)
     wait_for("no session is left", lambda: not node.plugin.mounts())
     assert not {request["method"] for request in s3.log()} - {"GET", "HEAD"}
+    # All of it was done with the rights that the chart gives.
+    asked, granted = calls(port), {(resource, verb) for _, resource, verb in rules(render({}))}
+    assert len(asked) >= 12 and asked <= granted, asked - granted
     controller.stop()
     text = controller.output() + node.plugin.logs()
     assert KEYS["secretAccessKey"] not in text and "new-secret-000000" not in text

@@ -73,6 +73,21 @@ def test_the_second_replica_takes_over(cluster):
     replicas[0].stop()
 
 
+def test_after_an_uninstall_no_namespace_is_stuck(cluster):
+    """Nothing of ours has a finalizer, so all goes without the controller."""
+    cluster.dataset("courses", "iris", publish={"namespaceSelector": {"matchLabels": {"students": "yes"}}})
+    controller = cluster.controller("--no-leader-election", "--no-probes")
+    cluster.bound("alice", "iris")
+    controller.kill()
+    for name in ("alice", "courses"):
+        cluster.delete(f"/api/v1/namespaces/{name}")
+    wait_for("both are gone", lambda: not any(cluster.get(f"/api/v1/namespaces/{name}") for name in ("alice", "courses")), 120)
+    # Installed anew, the controller deletes what is left of them.
+    controller = cluster.controller("--no-leader-election", "--no-probes")
+    wait_for("no volume is left", lambda: not [v for v in cluster.volumes() if v["spec"]["claimRef"]["namespace"] == "alice"])
+    controller.stop()
+
+
 @needs_stand_in("it takes the stand-in's port")
 def test_metrics_and_health(cluster):
     controller = cluster.controller("--no-leader-election", "--no-probes", "--metrics", "127.0.0.1:0")
