@@ -88,6 +88,23 @@ def test_after_an_uninstall_no_namespace_is_stuck(cluster):
     controller.stop()
 
 
+@needs_stand_in("it taints nodes")
+def test_a_new_node_is_open_once_its_plugin_has_registered(cluster):
+    for name in ("new", "ready"):
+        cluster.post("/api/v1/nodes", {"metadata": {"name": name}, "spec": {"taints": [
+            {"key": "millrace.dev/not-ready", "effect": "NoSchedule"}]}})
+    csi_nodes = "/apis/storage.k8s.io/v1/csinodes"
+    cluster.post(csi_nodes, {"metadata": {"name": "ready"}, "spec": {"drivers": [{"name": "s3.csi.millrace.dev", "nodeID": "r"}]}})
+    cluster.post(csi_nodes, {"metadata": {"name": "new"}, "spec": {"drivers": []}})
+    taints = lambda name: cluster.get(f"/api/v1/nodes/{name}")["spec"].get("taints", [])
+    controller = cluster.controller("--no-leader-election", "--no-probes", "--startup-taint", "millrace.dev/not-ready")
+    wait_for("the one is open", lambda: not taints("ready"))
+    assert taints("new")
+    cluster.patch(f"{csi_nodes}/new", {"spec": {"drivers": [{"name": "s3.csi.millrace.dev", "nodeID": "n"}]}})
+    wait_for("the other is open", lambda: not taints("new"))
+    controller.stop()
+
+
 @needs_stand_in("it takes the stand-in's port")
 def test_metrics_and_health(cluster):
     controller = cluster.controller("--no-leader-election", "--no-probes", "--metrics", "127.0.0.1:0")
