@@ -10,6 +10,12 @@ struct MountArguments: ParsableArguments {
     var memory = ByteSize(bytes: 512 << 20)
 
     @Option(
+        help: ArgumentHelp(
+            "Page cache that files read for the first time may fill together; larger ones are given back behind the "
+                + "reader. Default: 1/16 of the memory.", valueName: "size"))
+    var pageCache: ByteSize?
+
+    @Option(
         help: ArgumentHelp("Keep blocks in this directory too, across restarts.", valueName: "dir"),
         completion: .directory)
     var cacheDir: String?

@@ -116,7 +116,8 @@ struct MountCommand: ParsableCommand {
         SessionDescription(
             bucket: source.bucket, prefix: source.directoryPrefix, policy: policy, uid: mount.uid, gid: mount.gid,
             fileMode: mount.fileMode.bits, directoryMode: mount.dirMode.bits,
-            readAheadBytes: Int(clamping: mount.readAhead.bytes), scope: scope)
+            readAheadBytes: Int(clamping: mount.readAhead.bytes),
+            keptBytes: mount.pageCache.map { Int(clamping: $0.bytes) }, scope: scope)
     }
 
     /// Nobody may be served another's cached bytes: who asks, and where, is part of every cached object's name. A key's

@@ -7,6 +7,7 @@ struct FileMetrics: Sendable {
     let staleHandles: Counter
     let nextFiles: Counter
     let readBytes: Counter
+    let droppedBytes: Counter
 
     init(_ registry: Registry) {
         opens = registry.counter("millrace_opens_total", "Files opened.")
@@ -14,5 +15,7 @@ struct FileMetrics: Sendable {
         staleHandles = registry.counter("millrace_stale_handles_total", "Handles whose version was replaced.")
         nextFiles = registry.counter("millrace_next_files_total", "Files fetched because their neighbours were opened.")
         readBytes = registry.counter("millrace_read_bytes_total", "Bytes asked for by reads.")
+        droppedBytes = registry.counter(
+            "millrace_dropped_bytes_total", "Bytes whose pages the kernel was told to give up behind a reader.")
     }
 }

@@ -22,6 +22,10 @@ public final class FileSystem: Sendable {
     private let orderShare = Locked(FairShare.Stream())
     private let staleHandler = Locked<(@Sendable (InodeNumber) -> Void)?>(nil)
 
+    private let consumedHandler = Locked<(@Sendable (InodeNumber, Range<UInt64>) -> Void)?>(nil)
+    /// Sizes of the files that are gone through now for the first time.
+    private let streamedBytes = Atomic<Int>(0)
+
     /// Files whose pages the kernel may still have are read from there, so nothing is fetched at their open, unless the
     /// last of them was read from here after all: then the pages are gone.
     private let isPageCacheCold = Atomic<Bool>(false)
@@ -47,6 +51,13 @@ public final class FileSystem: Sendable {
         set { staleHandler.withLock { $0 = newValue } }
     }
 
+    /// Called with pages that the kernel needn't keep, behind a reader of more than `keptBytes`. It runs on the thread
+    /// that has the read and must not wait, as above.
+    public var onConsumed: (@Sendable (InodeNumber, Range<UInt64>) -> Void)? {
+        get { consumedHandler.withLock { $0 } }
+        set { consumedHandler.withLock { $0 = newValue } }
+    }
+
     /// Opens a file: pins the version that is known of it, or asks S3 where that is too old.
     public func open(_ inode: InodeNumber, _ done: @escaping @Sendable (Result<OpenFile, Errno>) -> Void) {
         namespace.openVersion(inode) { [self] result in
@@ -70,7 +81,7 @@ public final class FileSystem: Sendable {
     }
 
     private func register(_ file: OpenFile) {
-        file.keepPageCache = openedInodes.withLock { $0.insert(file.inode) }
+        file.keepPageCache = openedInodes.withLock { $0.opened(file.inode) }
     }
 
     private func begin(_ file: OpenFile) {
@@ -82,14 +93,27 @@ public final class FileSystem: Sendable {
     }
 
     func closed(_ file: OpenFile, wasRead: Bool) {
+        openedInodes.withLock { $0.closed(file.inode) }
         if file.keepPageCache { isPageCacheCold.store(wasRead, ordering: .relaxed) }
     }
 
     /// The version that a handle had pinned is gone.
     func becameStale(_ inode: InodeNumber) {
         namespace.invalidate(inode)
-        openedInodes.withLock { $0.remove(inode) }
+        openedInodes.withLock { $0.forget(inode) }
         onStale?(inode)
+    }
+
+    /// A file turns out to be gone through, or is no more.
+    func streams(_ bytes: Int) { streamedBytes.wrappingAdd(bytes, ordering: .relaxed) }
+
+    /// A reader has left these bytes of a file behind that nobody had opened before.
+    func leftBehind(_ bytes: Range<UInt64>, of file: OpenFile) {
+        guard streamedBytes.load(ordering: .relaxed) > options.keptBytes,
+            openedInodes.withLock({ $0.openCount(file.inode) }) == 1
+        else { return }
+        metrics.droppedBytes.add(bytes.count)
+        onConsumed?(file.inode, bytes)
     }
 
     func object(_ version: FileVersion) -> CachedObject {

@@ -11,12 +11,19 @@ public struct FileSystemOptions: Sendable {
     public var wholeObjectBytes: UInt64
     /// Files to fetch ahead of somebody who opens a directory's files in their order, at most; 0: none.
     public var nextFiles: Int
+    /// Bytes of the kernel's page cache that files may fill which are read from start to end for the first time. Where
+    /// those that are read now are larger together, their pages are given up behind the reader.
+    public var keptBytes: Int
+    /// How far a program may be behind what the kernel asks for.
+    public var kernelReadAheadBytes: Int
     /// Complete files of the disk cache may be handed to the kernel.
     public var passesThrough: Bool
 
     public init(
         scope: String, bucket: String, readAheadBytes: Int = 256 << 20, partBytes: Int = 8 << 20,
-        wholeObjectBytes: UInt64 = 8 << 20, nextFiles: Int = 128, passesThrough: Bool = true
+        wholeObjectBytes: UInt64 = 8 << 20, nextFiles: Int = 128, keptBytes: Int = .max,
+        kernelReadAheadBytes: Int = 4 << 20,
+        passesThrough: Bool = true
     ) {
         self.scope = scope
         self.bucket = bucket
@@ -24,6 +31,8 @@ public struct FileSystemOptions: Sendable {
         self.partBytes = partBytes
         self.wholeObjectBytes = wholeObjectBytes
         self.nextFiles = nextFiles
+        self.keptBytes = keptBytes
+        self.kernelReadAheadBytes = kernelReadAheadBytes
         self.passesThrough = passesThrough
     }
 }

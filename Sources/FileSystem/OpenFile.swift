@@ -23,6 +23,8 @@ public final class OpenFile: Sendable {
         var lastReadWaited = false
         var isWholeAskedFor = false
         var wasRead = false
+        var dropBehind: DropBehind
+        var isStreamed = false
     }
 
     init(_ fileSystem: FileSystem, _ inode: InodeNumber, _ version: FileVersion) {
@@ -35,7 +37,8 @@ public final class OpenFile: Sendable {
             Reading(
                 readAhead: ReadAhead(
                     size: version.size,
-                    limits: .init(ceilingBytes: options.readAheadBytes, partBytes: options.partBytes))))
+                    limits: .init(ceilingBytes: options.readAheadBytes, partBytes: options.partBytes)),
+                dropBehind: DropBehind(lagBytes: UInt64(max(16 << 20, 4 * options.kernelReadAheadBytes)))))
         fileSystem.metrics.opens.add()
         fileSystem.metrics.openHandles.add(1)
         object.observe(self)
@@ -83,10 +86,18 @@ public final class OpenFile: Sendable {
         }
         let outcome = object.read(bytes, isSequential: plan.isSequential, reply)
         let waited = outcome == .waiting
-        reading.withLock { reading in
+        let isFirstPass = !keepPageCache
+        let (behind, begins) = reading.withLock { reading in
             reading.lastReadWaited = waited
             reading.wasRead = true
+            guard isFirstPass,
+                let behind = reading.dropBehind.read(bytes, isSequential: plan.isSequential)
+            else { return (Range<UInt64>?.none, false) }
+            defer { reading.isStreamed = true }
+            return (behind, !reading.isStreamed)
         }
+        if begins { fileSystem.streams(Int(version.size)) }
+        if let behind { fileSystem.leftBehind(behind, of: self) }
         if !plan.isEmpty { follow(plan) }
     }
 
@@ -115,7 +126,8 @@ public final class OpenFile: Sendable {
     /// No read is under way or follows.
     public func close() {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
-        let (unread, wasRead) = reading.withLock { ($0.readAhead.unread, $0.wasRead) }
+        let (unread, wasRead, isStreamed) = reading.withLock { ($0.readAhead.unread, $0.wasRead, $0.isStreamed) }
+        if isStreamed { fileSystem.streams(-Int(version.size)) }
         for range in unread { object.abandon(range) }
         fileSystem.closed(self, wasRead: wasRead)
         fileSystem.metrics.openHandles.add(-1)

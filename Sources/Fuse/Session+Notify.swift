@@ -5,9 +5,11 @@ import SystemPackage
 /// What a file system tells the kernel unasked. Invalidations wait for the kernel's locks of the inode, which requests
 /// of that inode may hold: never call them on a thread that answers requests.
 extension Session {
-    /// Drops the cached attributes and pages of an inode.
-    public func invalidate(inode: UInt64) throws(Errno) {
-        try check(fuse_lowlevel_notify_inval_inode(raw, inode, 0, 0))
+    /// Drops the cached attributes of an inode and its pages, or those of a range.
+    public func invalidate(inode: UInt64, _ bytes: Range<UInt64>? = nil) throws(Errno) {
+        let bytes = bytes ?? 0..<0
+        // A length of 0 means up to the end.
+        try check(fuse_lowlevel_notify_inval_inode(raw, inode, off_t(bytes.lowerBound), off_t(bytes.count)))
     }
 
     /// Drops a name from a directory's cache.

@@ -114,6 +114,8 @@ public final class Engine: Sendable {
             store: store, namespace: namespace, cache: cache,
             options: FileSystemOptions(
                 scope: description.scope, bucket: description.bucket, readAheadBytes: description.readAheadBytes,
+                keptBytes: description.keptBytes ?? sysconf(Int32(_SC_PHYS_PAGES)) * Int(getpagesize()) / 16,
+                kernelReadAheadBytes: description.kernelReadAheadKiB << 10,
                 passesThrough: description.passesThrough),
             metrics: metrics, logger: logger)
         return SessionOperations(

@@ -16,6 +16,9 @@ public struct SessionDescription: Sendable, Equatable {
     public var readAheadBytes: Int
     /// How far the kernel asks ahead of a sequential reader, in KiB. A page fault of mmap reads that much around it.
     public var kernelReadAheadKiB: Int
+    /// Bytes of the page cache that files read for the first time may fill together, before their pages are given up
+    /// behind the reader; nil: a sixteenth of the machine's memory.
+    public var keptBytes: Int?
     /// Whether complete files of the disk cache may be read by the kernel itself, where it can (Linux 6.9, root).
     public var passesThrough: Bool
     /// Digest of the endpoint and the credentials' rights: nothing is shared, in memory or on disk, between scopes.
@@ -24,7 +27,7 @@ public struct SessionDescription: Sendable, Equatable {
     public init(
         bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(), uid: UInt32 = 0,
         gid: UInt32 = 0, fileMode: UInt32 = 0o444, directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20,
-        kernelReadAheadKiB: Int = 4096, passesThrough: Bool = true, scope: String = ""
+        kernelReadAheadKiB: Int = 4096, keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = ""
     ) {
         self.bucket = bucket
         self.prefix = prefix
@@ -35,6 +38,7 @@ public struct SessionDescription: Sendable, Equatable {
         self.directoryMode = directoryMode
         self.readAheadBytes = readAheadBytes
         self.kernelReadAheadKiB = kernelReadAheadKiB
+        self.keptBytes = keptBytes
         self.passesThrough = passesThrough
         self.scope = scope
     }

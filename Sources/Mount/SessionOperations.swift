@@ -43,7 +43,8 @@ final class SessionOperations: Operations {
         self.logger = logger
         self.onEnd = onEnd
         fileSystem.namespace.journal = journal
-        fileSystem.onStale = { [weak self] inode in self?.becameStale(inode) }
+        fileSystem.onStale = { [weak self] inode in self?.dropPages(of: inode) }
+        fileSystem.onConsumed = { [weak self] inode, bytes in self?.dropPages(of: inode, bytes) }
     }
 
     /// Of one open file.
@@ -124,13 +125,14 @@ final class SessionOperations: Operations {
         connection.withLock { $0 = nil }
     }
 
-    /// The pinned version of an open file is gone: what the kernel has cached of it is not to be had again. Opening the
-    /// name again fails with ESTALE first, after which the kernel looks it up and finds the new version.
-    private func becameStale(_ inode: InodeNumber) {
+    /// Drops what the kernel has cached of a file: all of it where the pinned version of an open file is gone, as it is
+    /// not to be had again. Opening the name again fails with ESTALE first, after which the kernel looks it up and finds
+    /// the new version.
+    private func dropPages(of inode: InodeNumber, _ bytes: Range<UInt64>? = nil) {
         invalidator.perform { [weak self] in
             guard let self, let session = self.session else { return }
             do throws(Errno) {
-                try session.invalidate(inode: inode)
+                try session.invalidate(inode: inode, bytes)
             } catch {
                 self.logger.debug("The kernel dropped nothing.", metadata: ["inode": "\(inode)", "error": "\(error)"])
             }
