@@ -50,29 +50,25 @@ struct MountCommand: ParsableCommand {
         let registry = Registry()
         let bucket = try connection.open(bucket: source.bucket)
         let store = bucket.client(timeoutMs: mount.requestTimeout.ms, registry: registry, logger: logger)
-        // Whether the bucket can be read is asked while everything else is set up.
+        // Whether the bucket can be read is asked while everything else is set up. What it answers, the first to look
+        // at the mount needs.
+        let sent = Instant.now
         let check = Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).start(
-            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/"), maxKeys: 1))
+            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/")))
         let engine = try makeEngine(registry, logger)
         defer { engine.stop() }
         let metrics = try mount.metrics.map { try startMetrics($0, registry) }
         defer { metrics?.stop() }
+        let page = try check()
+        if page.objects.isEmpty && page.prefixes.isEmpty {
+            logger.warning("Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
+        }
         let session: MountedSession
         do {
-            session = try engine.mount(description(), store: store, at: path, allowOther: mount.allowOther)
+            session = try engine.mount(
+                description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent))
         } catch {
             throw Failure("cannot mount on \(path)", because: "\(error)", fix: MountPoint.fix(for: error))
-        }
-        session.listRoot()
-        do {
-            let page = try check()
-            if page.objects.isEmpty && page.prefixes.isEmpty {
-                logger.warning(
-                    "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
-            }
-        } catch {
-            try? engine.unmount(session, lazily: true, deadline: Instant.now.advanced(byMs: 1000))
-            throw error
         }
         let record = MountRecord(
             mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),

@@ -40,7 +40,7 @@ public struct ReadAhead: Sendable, Equatable {
     /// Jumps after which the lengths of past runs say how long the next one will be.
     private static let jumpsToLearn = 4
     /// A window is cut into at least this many parts, for as many connections.
-    private static let partsPerWindow: UInt64 = 16
+    private static let partsPerWindow: UInt64 = 32
     private static let smallestPartBytes: UInt64 = 1 << 20
     /// A reader that waits gets a window of so many bytes at once; beyond it, larger ones must show their use.
     private static let provenBytes: UInt64 = 16 << 20

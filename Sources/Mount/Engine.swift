@@ -44,15 +44,18 @@ public final class Engine: Sendable {
     // MARK: - Beginning
 
     /// Mounts at an existing directory and serves. A dead mount of ours that it finds there, as a crash leaves it, is
-    /// detached first.
+    /// detached first. `root`: the first page of its listing and when it was asked for, so that the first `ls` or open
+    /// needn't ask again.
     public func mount(
-        _ description: SessionDescription, store: any ObjectStore, at path: String, allowOther: Bool = true
+        _ description: SessionDescription, store: any ObjectStore, at path: String, allowOther: Bool = true,
+        root: (page: ListPage, sent: Instant)? = nil
     ) throws(MountError) -> MountedSession {
         let path = MountPath.resolved(path)
         try DeadMount.detach(at: path, logger: logger)
         let descriptor = try Mounter.mount(.init(source: description.source, allowOther: allowOther), at: path)
         do throws(MountError) {
             let session = try serve(description, store: store, descriptor: descriptor, path: path)
+            if let root { session.operations.fileSystem.namespace.begin(with: root.page, sent: root.sent) }
             tuneReadAhead(description, path)
             return session
         } catch {

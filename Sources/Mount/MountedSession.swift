@@ -50,19 +50,4 @@ public final class MountedSession: Sendable {
             requestsInFlight: session.requestsInFlight, inodes: counts.inodes, metadataBytes: counts.bytes,
             hasPassthrough: session.hasPassthrough, ending: ended.wait(until: .now))
     }
-
-    /// Begins to list the root, so that the first `ls` or open finds the listing there or on its way.
-    public func listRoot() {
-        guard case .success(let stream) = operations.fileSystem.namespace.openDirectory(1) else { return }
-        let left = Locked(2)  // "." and ".." come without a request
-        stream.read(
-            from: 0, plus: false,
-            emit: { _ in
-                left.withLock { left in
-                    left -= 1
-                    return left >= 0
-                }
-            },
-            done: { _ in stream.close() })
-    }
 }

@@ -13,6 +13,9 @@ final class Directory {
     var existed = Instant(nanoseconds: 0)
     /// Lookups of single names that S3 was asked for since this directory was last listed.
     var singleLookups = 0
+    /// Lookups of known names since it was last renewed; whether that is under way.
+    var hits = 0
+    var isRenewed = false
 
     // Least recently used first; nil ends the list.
     unowned(unsafe) var older: Directory?

@@ -29,6 +29,7 @@ extension Namespace {
     static let maxSingleLookups = 3
     /// Of a LIST for one name. "a" is followed by "a.txt" and the like before "a/" comes.
     static let singleLookupKeys = 16
+    private static let anyAge = KnownRanges.Since(Instant(nanoseconds: 0))
 
     /// Finds `name` in a directory and adds 1 to the inode's lookup count on success. `done` runs before the call
     /// returns where the answer is known, else on a transfer thread.
@@ -47,7 +48,9 @@ extension Namespace {
         let now = clock()
         if let result = settle(name, directory, since(policy.ttlMs, now), since(policy.negativeTTLMs, now)) {
             table.touch(directory)
+            let renew = renewal(of: directory, now)
             lock.unlock()
+            renew?()
             if case .success = result { metrics.hits.add() } else { metrics.negativeHits.add() }
             tellJournal()
             return done(result)
@@ -62,9 +65,15 @@ extension Namespace {
         lookups[flight.key] = flight
         directory.singleLookups += 1
         let isPaged = directory.singleLookups > Self.maxSingleLookups
+        // What was known of all of it tells that one page may tell it again.
+        let isWhole =
+            isPaged && directory.ranges.reach(from: Bytes(start: nil, count: 0), since: Self.anyAge) == .end
+            && isSmall(directory)
         lock.unlock()
         metrics.listsForLookup.add()
-        if isPaged, let position = Position.startAfter(flight.key.name) {
+        if isWhole {
+            askForPage(flight, after: [])
+        } else if isPaged, let position = Position.startAfter(flight.key.name) {
             askForPage(flight, after: position)
         } else {
             askForName(flight)
@@ -138,9 +147,12 @@ extension Namespace {
     private func askForPage(_ flight: LookupFlight, after position: [UInt8]) {
         store.list(
             ListRequest(
-                prefix: ObjectKey(flight.path), delimiter: slash, startAfter: ObjectKey(flight.path + position))
+                prefix: ObjectKey(flight.path), delimiter: slash,
+                startAfter: position.isEmpty ? nil : ObjectKey(flight.path + position))
         ) { [self] result in
-            take(flight, result, lower: position.withUnsafeBytes { Position.after($0) }, end: nil)
+            take(
+                flight, result, lower: position.isEmpty ? [] : position.withUnsafeBytes { Position.after($0) },
+                end: nil)
         }
     }
 
@@ -156,7 +168,7 @@ extension Namespace {
         case .success(let page):
             lock.lock()
             let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
-            if let fault = read(page, directory, flight, lower: lower, end: end) {
+            if let fault = read(page, directory, sent: flight.started, lower: lower, end: end) {
                 lock.unlock()
                 report(.badAnswer(fault.reason), "Looking a name up", flight.path + flight.key.name)
                 return finish(flight, .failure(.ioError))
@@ -167,13 +179,14 @@ extension Namespace {
         }
     }
 
-    private func read(
-        _ page: ListPage, _ directory: Directory, _ flight: LookupFlight, lower: [UInt8], end: [UInt8]?
-    ) -> PageFault? {
+    /// Takes in a page of the directory from `lower` on. `end`: where it ends if no other follows; nil: with the
+    /// directory. With the lock held.
+    func read(_ page: ListPage, _ directory: Directory, sent: Instant, lower: [UInt8], end: [UInt8]?) -> PageFault? {
         do throws(PageFault) {
             let checked = try Page(
-                page, prefix: directory.path, isDelimited: true, isWhole: page.nextToken == nil && end != nil)
-            var reader = PageReader(table: table, fetched: flight.started, isAhead: false)
+                page, prefix: directory.path, isDelimited: true,
+                isWhole: page.nextToken == nil && (end != nil || lower.isEmpty))
+            var reader = PageReader(table: table, fetched: sent, isAhead: false)
             let upper = page.nextToken == nil ? end : checked.upper(directory.path.count)
             reader.read(checked, into: directory, lower: lower, upper: upper)
             metrics.entries.add(reader.entries)

@@ -3,6 +3,7 @@ import PrometheusMetrics
 /// What a namespace counts.
 struct NamespaceMetrics: Sendable {
     let listsForLookup: Counter
+    let listsForRenewal: Counter
     let listsForDirectory: Counter
     let listsForCrawl: Counter
     let headsForLookup: Counter
@@ -19,6 +20,7 @@ struct NamespaceMetrics: Sendable {
         let lists = "millrace_namespace_lists_total"
         let listsHelp = "LIST requests, by what they were for."
         listsForLookup = registry.counter(lists, listsHelp, ["reason": "lookup"])
+        listsForRenewal = registry.counter(lists, listsHelp, ["reason": "renewal"])
         listsForDirectory = registry.counter(lists, listsHelp, ["reason": "directory"])
         listsForCrawl = registry.counter(lists, listsHelp, ["reason": "crawl"])
         let heads = "millrace_namespace_heads_total"

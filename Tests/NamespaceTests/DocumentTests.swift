@@ -9,7 +9,8 @@ import Testing
         let document = try read(folder + "/../../docs/semantics.md")
         var sources = ""
         for file in [
-            "LookupTests", "ListingTests", "SemanticsTests", "InodeTests", "RequestCountTests", "MemoryTests",
+            "LookupTests", "RenewalTests", "ListingTests", "SemanticsTests", "InodeTests", "RequestCountTests",
+            "MemoryTests",
         ] { sources += try read("\(folder)/\(file).swift") }
         var rules = 0
         for row in document.split(separator: "\n") where row.hasPrefix("| ") {
