@@ -33,13 +33,11 @@ import Threads
         let loop = loop()
         let claims = loop.watch(PersistentVolumeClaim.self) { [$0.key] }
         let seen = Locked<[String: Bool]>([:])
-        try await running(
-            loop,
-            { key in
-                seen.withLock { $0[key.name] = claims[key] != nil }
-                return .done
-            }
-        ) {
+        let look: @Sendable (ObjectKey) async -> WorkOutcome = { key in
+            seen.withLock { $0[key.name] = claims[key] != nil }
+            return .done
+        }
+        try await running(loop, look) {
             await eventually("listed") { seen.withLock { $0["before"] == true } }
             #expect(loop.isSynced && loop.isHealthy)
             try await client.create(claim("after"))
@@ -57,13 +55,11 @@ import Threads
         _ = loop.watch(PersistentVolumeClaim.self) { [$0.key] }
         _ = loop.watch(Pod.self) { [$0.key] }
         let lists = Locked<Int?>(nil)
-        await running(
-            loop,
-            { [server] _ in
-                lists.withLock { if $0 == nil { $0 = server.callCounts["list pods"] } }
-                return .done
-            }
-        ) {
+        let look: @Sendable (ObjectKey) async -> WorkOutcome = { [server] _ in
+            lists.withLock { if $0 == nil { $0 = server.callCounts["list pods"] } }
+            return .done
+        }
+        await running(loop, look) {
             await eventually("reconciled") { lists.withLock { $0 != nil } }
             // The three that failed came first.
             #expect(lists.withLock { $0 } == 4)
@@ -79,21 +75,19 @@ import Threads
         let counts = Locked(Counts())
         let loop = loop(workers: 8)
         let claims = loop.watch(PersistentVolumeClaim.self) { _ in [ObjectKey(namespace: "default", name: "one")] }
-        try await running(
-            loop,
-            { _ in
-                counts.withLock {
-                    $0.now += 1
-                    $0.most = max($0.most, $0.now)
-                }
-                await Task.yield()
-                return counts.withLock {
-                    $0.now -= 1
-                    $0.looks += 1
-                    return $0.looks < 3 ? .failed() : .done
-                }
+        let look: @Sendable (ObjectKey) async -> WorkOutcome = { _ in
+            counts.withLock {
+                $0.now += 1
+                $0.most = max($0.most, $0.now)
             }
-        ) {
+            await Task.yield()
+            return counts.withLock {
+                $0.now -= 1
+                $0.looks += 1
+                return $0.looks < 3 ? .failed() : .done
+            }
+        }
+        try await running(loop, look) {
             for i in 0..<20 { try await Client(server).create(claim("c\(i)")) }
             await eventually("all seen") { claims.all.count == 20 }
             await eventually("looked at again after failures") { counts.withLock { $0.looks >= 3 } }
@@ -111,13 +105,11 @@ import Threads
             [ObjectKey(namespace: nil, name: $0.metadata.labels?["to"] ?? "none")]
         }
         let seen = Locked<[String]>([])
-        try await running(
-            loop,
-            { key in
-                seen.withLock { $0.append(key.name) }
-                return .done
-            }
-        ) {
+        let look: @Sendable (ObjectKey) async -> WorkOutcome = { key in
+            seen.withLock { $0.append(key.name) }
+            return .done
+        }
+        try await running(loop, look) {
             await eventually("x") { seen.withLock { $0.contains("x") } }
             seen.withLock { $0 = [] }
             try await client.patch(
@@ -129,13 +121,11 @@ import Threads
     @Test func aKeyCanBeAskedForLater() async {
         let loop = loop()
         let seen = Locked<[String]>([])
-        await running(
-            loop,
-            { key in
-                seen.withLock { $0.append(key.name) }
-                return .done
-            }
-        ) {
+        let look: @Sendable (ObjectKey) async -> WorkOutcome = { key in
+            seen.withLock { $0.append(key.name) }
+            return .done
+        }
+        await running(loop, look) {
             loop.enqueue(ObjectKey(namespace: nil, name: "later"), afterMs: 20)
             loop.enqueue(ObjectKey(namespace: nil, name: "now"))
             await eventually("both came") { seen.withLock { Set($0) == ["now", "later"] } }
