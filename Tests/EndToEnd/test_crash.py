@@ -4,6 +4,8 @@ import os
 import random
 import threading
 
+import pytest
+
 from harness import Mount, eventually, generated, within
 
 # More than the cache may hold, so that it evicts all the time.
@@ -90,14 +92,15 @@ def test_the_cache_survives_a_restart(embedded, tmp_path):
         mount.tear_down()
 
 
-def test_damaged_cache_files_are_noticed_after_a_crash(embedded, tmp_path):
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_damaged_cache_files_are_noticed(embedded, tmp_path, end):
     embedded.put_generated("file", 4 << 20, 9)
     mount = Mount("s3://data", embedded.endpoint, "--cache-dir", tmp_path, "--cache-size", "64M")
     try:
         mount.start()
         assert within(30, mount.read, "file") == generated(4 << 20, 9)
         eventually(lambda: bytes_on_disk(tmp_path) >= 4 << 20, 20, "the cache's files")
-        mount.kill()
+        getattr(mount, end)()
         damaged = 0
         for folder, _, names in os.walk(tmp_path):
             for name in names:

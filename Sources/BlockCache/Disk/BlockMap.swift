@@ -68,35 +68,59 @@ extension BlockMap.State {
     var isOnDisk: Bool { self == .present || self == .verified }
 }
 
+/// When every block of a file was verified, and what the file looked like then; all zero while a block isn't.
+struct Verification: Equatable {
+    var epoch = Epoch()
+    var stamp = FileStamp()
+}
+
+/// What changes with any write to a file: who has damaged it since can't have kept all of these as they were.
+struct FileStamp: Equatable {
+    var inode: UInt64 = 0
+    /// Nanoseconds since 1970.
+    var modified: Int64 = 0
+    var changed: Int64 = 0
+
+    init() {}
+
+    init(_ status: stat) {
+        inode = UInt64(status.st_ino)
+        modified = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
+        changed = Int64(status.st_ctim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_ctim.tv_nsec)
+    }
+}
+
 /// The file beside the data: a header, then 8 bytes a block. All numbers are little-endian.
 enum MapFile {
     static let headerBytes = 128
     static let recordBytes = 8
+    private static let verificationBytes = 56..<56 + MemoryLayout<Verification>.size
     private static let magic: UInt64 = 0x3150_414d_4c4c_494d  // "MILLMAP1"
 
     static func offset(ofBlock block: Int) -> Int { headerBytes + block * recordBytes }
 
-    /// `verifiedIn`: the epoch in which every block was verified; zero while one isn't.
-    static func header(_ digest: DiskDigest, size: UInt64, verifiedIn epoch: Epoch) -> [UInt8] {
+    static func header(_ digest: DiskDigest, size: UInt64, _ verification: Verification) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: headerBytes)
         bytes.withUnsafeMutableBytes { out in
             out.storeBytes(of: magic.littleEndian, as: UInt64.self)
             out.storeBytes(of: UInt64(DiskCache.blockBytes).littleEndian, toByteOffset: 8, as: UInt64.self)
             out.storeBytes(of: size.littleEndian, toByteOffset: 16, as: UInt64.self)
             withUnsafeBytes(of: digest) { out[24..<56].copyBytes(from: $0) }
-            withUnsafeBytes(of: epoch) { out[56..<72].copyBytes(from: $0) }
+            withUnsafeBytes(of: verification) { out[verificationBytes].copyBytes(from: $0) }
             let crc = clinux_crc32c(0, out.baseAddress, headerBytes - 4)
             out.storeBytes(of: crc.littleEndian, toByteOffset: headerBytes - 4, as: UInt32.self)
         }
         return bytes
     }
 
-    /// The epoch in a header of this object; nil where it isn't one.
-    static func epoch(inHeader bytes: UnsafeRawBufferPointer, _ digest: DiskDigest, size: UInt64) -> Epoch? {
+    /// What a header of this object says; nil where it isn't one.
+    static func verification(
+        inHeader bytes: UnsafeRawBufferPointer, _ digest: DiskDigest, size: UInt64
+    ) -> Verification? {
         guard bytes.count >= headerBytes else { return nil }
-        var epoch = Epoch()
-        withUnsafeMutableBytes(of: &epoch) { $0.copyBytes(from: bytes[56..<72]) }
-        return bytes[..<headerBytes].elementsEqual(header(digest, size: size, verifiedIn: epoch)) ? epoch : nil
+        var found = Verification()
+        withUnsafeMutableBytes(of: &found) { $0.copyBytes(from: bytes[verificationBytes]) }
+        return bytes[..<headerBytes].elementsEqual(header(digest, size: size, found)) ? found : nil
     }
 
     /// A block's record: its CRC32C, then a check of that, the block's number and the object: a record that was torn,

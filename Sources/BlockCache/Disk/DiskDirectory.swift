@@ -24,8 +24,8 @@ public enum DiskCacheError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// A span of time in which files that were verified once need no second look: from a clean start on, over clean
-/// restarts, until the cache or the machine stops uncleanly. Random; zero means none.
+/// A span of time in which files that were verified once, and not touched since, need no second look: from a clean start
+/// on, over clean restarts, until the cache or the machine stops uncleanly. Random; zero means none.
 struct Epoch: Equatable, Sendable {
     var high: UInt64 = 0, low: UInt64 = 0
     var isNone: Bool { self == Epoch() }

@@ -94,13 +94,13 @@ public final class DiskEntry: Sendable {
                 areRight = false
             }
         }
-        if isNewlyVerified { try? files.mark(cache.epoch) }
+        if isNewlyVerified { try? files.markVerified(in: cache.epoch) }
         return areRight
     }
 
     /// The block's bytes aren't what was written: on disk first, so that a write of it can't be undone by this.
     private func distrust(_ block: Int, _ files: DiskFiles) {
-        try? files.mark(Epoch())
+        try? files.markUnverified()
         files.erase(block)
         let isNews = state.withLock { state in
             defer { if state.blocks[block].isOnDisk { state.blocks[block] = .absent } }
@@ -159,14 +159,15 @@ public final class DiskEntry: Sendable {
             for (item, block) in zip(run, blocks) { state.blocks.set(item.block, .verified, checksum: block.1) }
             return state.blocks.isVerified
         }
-        if isWhole { try? files.mark(cache.epoch) }
+        if isWhole { try? files.markVerified(in: cache.epoch) }
         cache.metrics.writtenBytes.add(blocks.reduce(0) { $0 + $1.0.count })
     }
 
     // MARK: the whole file
 
     /// A descriptor to read the complete, verified file by (kernel passthrough); nil while a block is missing, and while
-    /// what an unclean stop left is verified, which the first call starts. Must not be closed; valid until `release`.
+    /// what an unclean stop left, or somebody touched since, is verified, which the first call starts. Must not be
+    /// closed; valid until `release`.
     public func completeFile() -> FileDescriptor? {
         let startsVerifying = state.withLock { state in
             guard !state.isClosed, state.blocks.present == state.blocks.count, !state.blocks.isVerified,

@@ -38,8 +38,9 @@ final class DiskFiles: Sendable {
         let files = DiskFiles(data: data, map: map, digest: digest, size: size)
         var status = stat()
         guard fstat(data, &status) == 0, UInt64(status.st_size) == size else { return nil }
-        guard let epoch = files.readHeader() else { return nil }
-        files.readRecords(into: blocks, trusted: epoch == directory.epoch)
+        guard let verification = files.readHeader() else { return nil }
+        files.readRecords(
+            into: blocks, trusted: verification == Verification(epoch: directory.epoch, stamp: FileStamp(status)))
         futimens(map, nil)  // The map's time is that of the last use, for eviction after a restart.
         return files
     }
@@ -65,7 +66,7 @@ final class DiskFiles: Sendable {
         }
         let files = DiskFiles(data: data, map: map, digest: digest, size: size)
         do throws(Errno) {
-            try files.mark(Epoch())
+            try files.markUnverified()
         } catch {
             directory.remove(mapName(digest))
             directory.remove(digest.name)
@@ -136,9 +137,18 @@ final class DiskFiles: Sendable {
         _ = withUnsafeBytes(of: &none) { writeMap($0, at: MapFile.offset(ofBlock: block)) }
     }
 
-    /// Notes in which epoch every block was verified; none: one isn't.
-    func mark(_ epoch: Epoch) throws(Errno) {
-        let header = MapFile.header(digest, size: size, verifiedIn: epoch)
+    /// Notes that every block was verified in this epoch, and none was written since.
+    func markVerified(in epoch: Epoch) throws(Errno) {
+        var status = stat()
+        guard fstat(data, &status) == 0 else { throw Errno(rawValue: errno) }
+        try mark(Verification(epoch: epoch, stamp: FileStamp(status)))
+    }
+
+    /// Notes that not every block is verified.
+    func markUnverified() throws(Errno) { try mark(Verification()) }
+
+    private func mark(_ verification: Verification) throws(Errno) {
+        let header = MapFile.header(digest, size: size, verification)
         if let error = header.withUnsafeBytes({ writeMap($0, at: 0) }) { throw error }
     }
 
@@ -153,13 +163,13 @@ final class DiskFiles: Sendable {
         return nil
     }
 
-    private func readHeader() -> Epoch? {
+    private func readHeader() -> Verification? {
         var header = [UInt8](repeating: 0, count: MapFile.headerBytes)
         guard pread(map, &header, header.count, 0) == header.count else { return nil }
-        return header.withUnsafeBytes { MapFile.epoch(inHeader: $0, digest, size: size) }
+        return header.withUnsafeBytes { MapFile.verification(inHeader: $0, digest, size: size) }
     }
 
-    /// `trusted`: the header says that every block was verified in this epoch, which holds if all are there.
+    /// `trusted`: every block was verified in this epoch and the file is as it was then, which holds if all are there.
     private func readRecords(into blocks: BlockMap, trusted: Bool) {
         let chunkBlocks = 4096
         var records = [UInt64](repeating: 0, count: chunkBlocks)

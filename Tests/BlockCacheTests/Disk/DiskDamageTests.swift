@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import BlockCache
@@ -48,6 +49,48 @@ struct DiskDamageTests {
             entry.release()
             cache.close()
         }
+    }
+
+    /// The kernel would read a complete file with no look at its checksums.
+    @Test func damageAfterACleanStopIsFoundBeforeTheKernelGetsTheFile() throws {
+        let fixture = try filled()
+        var times = [timespec(), timespec()]
+        var status = stat()
+        #expect(stat(fixture.path(key.dataName), &status) == 0)
+        times = [status.st_atim, status.st_mtim]
+        fixture.flip(key.dataName, at: 70_000)
+        #expect(utimensat(AT_FDCWD, fixture.path(key.dataName), &times, 0) == 0, "also where it hides its time")
+        let cache = try fixture.open()
+        defer { cache.close() }
+        let entry = try #require(cache.entry(key))
+        defer { entry.release() }
+        // The first call starts to look.
+        var wasGiven = false
+        #expect(
+            eventually {
+                wasGiven = wasGiven || entry.completeFile() != nil
+                return !entry.has(1)
+            })
+        #expect(!wasGiven)
+        #expect(entry.answer(0..<1, of: key) == .right)
+        #expect(entry.fill(key), "healed by the next fetch")
+        #expect(eventually { entry.completeFile() != nil })
+    }
+
+    @Test func aFileThatWasTouchedIsVerifiedOnceMore() throws {
+        let fixture = try filled()
+        #expect(utimensat(AT_FDCWD, fixture.path(key.dataName), nil, 0) == 0)
+        let cache = try fixture.open()
+        let entry = try #require(cache.entry(key))
+        #expect(entry.completeFile() == nil)
+        #expect(eventually { entry.completeFile() != nil })
+        entry.release()
+        cache.close()
+        let next = try fixture.open()
+        defer { next.close() }
+        let again = try #require(next.entry(key))
+        #expect(again.completeFile() != nil, "at once")
+        again.release()
     }
 
     @Test func anyByteOfTheMap() throws {
