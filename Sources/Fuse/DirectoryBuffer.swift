@@ -14,6 +14,20 @@ public final class DirectoryBuffer: @unchecked Sendable {
 
     deinit { memory.deallocate() }
 
+    /// The inodes of which the kernel takes each as one more lookup.
+    public var lookups: [UInt64] {
+        guard plus else { return [] }
+        var out: [UInt64] = []
+        var place = 0
+        while place < used {
+            let inode = memory.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            if inode != 0 { out.append(inode) }
+            let nameBytes = memory.loadUnaligned(fromByteOffset: place + Self.entryBytes + 16, as: UInt32.self)
+            place += length(nameBytes: Int(nameBytes))
+        }
+        return out
+    }
+
     /// The entries so far.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[0..<used]) }
     public var isEmpty: Bool { used == 0 }

@@ -9,6 +9,8 @@ enum Protocol {
 
     /// struct fuse_in_header
     static let inHeaderBytes = 40
+    /// struct fuse_in_header and struct fuse_interrupt_in
+    static let interruptRequestBytes = 48
     /// struct fuse_in_header and struct fuse_read_in
     static let readRequestBytes = 80
     /// struct fuse_out_header: u32 length, i32 negated errno, u64 unique

@@ -15,31 +15,58 @@ public final class ReadRequest: @unchecked Sendable {
     /// Bytes that are wanted.
     public private(set) var count = 0
     private var unique: UInt64 = 0
+    private(set) var thread: UInt32 = 0
     private var started = Instant(nanoseconds: 0)
     private var session: Session?
-    private let answered = Atomic<Bool>(true)
+    private let state = Atomic<State>(.answered)
+    /// An INTERRUPT can find it.
+    private let isRegistered = Atomic<Bool>(false)
+
+    private enum State: UInt8, AtomicRepresentable {
+        case waiting
+        /// Somebody is at it.
+        case answering
+        case answered
+        /// Answered with EINTR: the answer that is still to come is thrown away.
+        case interrupted
+    }
 
     init() {}
 
-    deinit { if !answered.load(ordering: .acquiring) { failed(.ioError) } }
+    deinit { if state.load(ordering: .acquiring) == .waiting { failed(.ioError) } }
 
     /// Whether the kernel queued it again after a takeover.
     public var isResent: Bool { unique & Protocol.resentBit != 0 }
 
     /// Whether the last READ was answered, so that another can be received (by a worker that alone holds this object).
-    var isAnswered: Bool { answered.load(ordering: .acquiring) }
+    var isAnswered: Bool {
+        switch state.load(ordering: .acquiring) {
+        case .answered, .interrupted: true
+        case .waiting, .answering: false
+        }
+    }
 
     /// `bytes`: a READ as the kernel sent it.
     func receive(_ bytes: UnsafeRawBufferPointer, _ session: Session) {
         if self.session !== session { self.session = session }
         unique = bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
         inode = bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
+        thread = bytes.loadUnaligned(fromByteOffset: 32, as: UInt32.self)
         handle = bytes.loadUnaligned(fromByteOffset: 40, as: UInt64.self)
         offset = bytes.loadUnaligned(fromByteOffset: 48, as: UInt64.self)
         count = Int(bytes.loadUnaligned(fromByteOffset: 56, as: UInt32.self))
         started = .now
         session.inFlight.add(1, ordering: .relaxed)
-        answered.store(false, ordering: .releasing)
+        isRegistered.store(false, ordering: .relaxed)
+        state.store(.waiting, ordering: .releasing)
+    }
+
+    /// The operation has returned without an answer: from here on a signal can end the wait.
+    func awaitInterrupt() {
+        isRegistered.store(true, ordering: .sequentiallyConsistent)
+        session!.waiting.add(unique, self)
+        // Answered meanwhile, by a thread that may not have seen that it is registered.
+        if state.load(ordering: .sequentiallyConsistent) != .waiting { session!.waiting.remove(unique) }
     }
 
     /// Sends the bytes of `parts`, in order. They must stay valid during the call only.
@@ -55,15 +82,23 @@ public final class ReadRequest: @unchecked Sendable {
         }
     }
 
-    public func failed(_ errno: Errno) {
-        send(error: errno.rawValue, 0) { header in
+    public func failed(_ errno: Errno) { send(errno, as: .answered) }
+
+    private func send(_ errno: Errno, as end: State) {
+        send(error: errno.rawValue, 0, as: end) { header in
             var header = header
             return session!.write(&header, 1)
         }
     }
 
-    private func send(error: Int32, _ bytes: Int, _ write: (iovec) -> Int) {
-        precondition(!answered.load(ordering: .relaxed), "a READ was answered twice")
+    private func send(error: Int32, _ bytes: Int, as end: State = .answered, _ write: (iovec) -> Int) {
+        let (isMine, was) = state.compareExchange(
+            expected: .waiting, desired: .answering, ordering: .sequentiallyConsistent)
+        guard isMine else {
+            precondition(end == .interrupted || was != .answered, "a READ was answered twice")
+            return
+        }
+        if isRegistered.load(ordering: .sequentiallyConsistent) { session!.waiting.remove(unique) }
         var header = Protocol.outHeader(Protocol.outHeaderBytes + bytes, -error, unique)
         withUnsafeMutableBytes(of: &header) { _ = write(iovec(iov_base: $0.baseAddress, iov_len: $0.count)) }
         session!.answered(
@@ -71,6 +106,10 @@ public final class ReadRequest: @unchecked Sendable {
                 operation: .read, inode: inode, started: started, errno: error == 0 ? nil : Errno(rawValue: error),
                 bytes: bytes))
         // Last: from here on the worker may fill this object again.
-        answered.store(true, ordering: .releasing)
+        state.store(end, ordering: .releasing)
     }
+}
+
+extension ReadRequest: Interruptible {
+    func interrupt() { send(.interrupted, as: .interrupted) }
 }

@@ -7,10 +7,11 @@ import Threads
 /// One request of the kernel, to be answered exactly once: each reply consumes it. One that is dropped is answered
 /// with EIO, so that no caller hangs.
 ///
-/// Replies answer false where the kernel has given the request up (the mount is gone): then it doesn't know of what the
-/// answer told it, such as a handle or a lookup.
+/// Replies answer false where nobody waits for them any more (the mount is gone, or a signal ended the wait): then the
+/// kernel doesn't know of what the answer told it, such as a handle or a lookup.
 public struct Request: ~Copyable, @unchecked Sendable {
-    private let raw: fuse_req_t
+    /// Nil: answered already.
+    private let raw: fuse_req_t?
     private let session: Unmanaged<Session>
     private let started: Instant
     public let operation: Operation
@@ -18,6 +19,8 @@ public struct Request: ~Copyable, @unchecked Sendable {
     public let inode: UInt64
     /// The kernel's number of this request.
     public let unique: UInt64
+    /// The thread that waits; see `Interruptible`.
+    let thread: UInt32
 
     init(_ raw: fuse_req_t, _ operation: Operation, inode: UInt64) {
         self.raw = raw
@@ -26,13 +29,31 @@ public struct Request: ~Copyable, @unchecked Sendable {
         session = Unmanaged<Session>.fromOpaque(fuse_req_userdata(raw)!).retain()
         started = .now
         unique = cfuse_current_unique()
+        thread = UInt32(bitPattern: fuse_req_ctx(raw).pointee.pid)
         session._withUnsafeGuaranteedRef { _ = $0.inFlight.add(1, ordering: .relaxed) }
+    }
+
+    /// What is left of a request that was answered without its owner.
+    fileprivate init(answered request: borrowing Request) {
+        raw = nil
+        session = request.session
+        started = request.started
+        operation = request.operation
+        inode = request.inode
+        unique = request.unique
+        thread = request.thread
     }
 
     deinit { Self.finish(raw, session, started, operation, inode, EIO) { fuse_reply_err($0, EIO) } }
 
-    /// Waits for its answer on another thread.
-    public consuming func park() -> ParkedRequest { ParkedRequest(self) }
+    /// Waits for its answer on another thread. A signal that ends the program which asked ends the wait.
+    public consuming func park() -> ParkedRequest {
+        let waiting = session._withUnsafeGuaranteedRef { $0.waiting }
+        let unique = unique
+        let parked = ParkedRequest(self, waiting)
+        waiting.add(unique, parked)
+        return parked
+    }
 
     @discardableResult
     public consuming func fail(_ errno: Errno) -> Bool {
@@ -112,9 +133,10 @@ public struct Request: ~Copyable, @unchecked Sendable {
 
     @discardableResult
     private static func finish(
-        _ raw: fuse_req_t, _ session: Unmanaged<Session>, _ started: Instant, _ operation: Operation, _ inode: UInt64,
+        _ raw: fuse_req_t?, _ session: Unmanaged<Session>, _ started: Instant, _ operation: Operation, _ inode: UInt64,
         _ errno: Int32, _ bytes: Int = 0, _ body: (fuse_req_t) -> Int32
     ) -> Bool {
+        guard let raw else { return false }
         let status = body(raw)
         session._withUnsafeGuaranteedRef {
             $0.answered(
@@ -133,14 +155,45 @@ extension Errno {
 
 /// A request that waits for its answer. Dropped without one, it is answered with EIO.
 public final class ParkedRequest: @unchecked Sendable {
-    private var request: Request?
-    private let taken = Atomic<Bool>(false)
+    private enum State: UInt8, AtomicRepresentable { case waiting, taken, interrupted }
 
-    init(_ request: consuming Request) { self.request = consume request }
+    /// Owned by whoever changes the state from `waiting`.
+    private var request: Request?
+    /// What its owner gets where it was interrupted.
+    private var spent: Request?
+    private let state = Atomic<State>(.waiting)
+    private let waiting: WaitingRequests
+    private let unique: UInt64
+    let thread: UInt32
+
+    fileprivate init(_ request: consuming Request, _ waiting: WaitingRequests) {
+        unique = request.unique
+        thread = request.thread
+        self.waiting = waiting
+        spent = Request(answered: request)
+        self.request = consume request
+    }
+
+    deinit { if state.load(ordering: .acquiring) == .waiting { waiting.remove(unique) } }
 
     /// The request, to be answered now. Once: a second call is a programming error.
     public func resume() -> Request {
-        precondition(!taken.exchange(true, ordering: .acquiringAndReleasing), "a parked request was answered twice")
-        return request.take()!
+        switch state.exchange(.taken, ordering: .acquiringAndReleasing) {
+        case .waiting:
+            waiting.remove(unique)
+            return request.take()!
+        case .interrupted: return spent.take()!
+        case .taken: preconditionFailure("a parked request was answered twice")
+        }
+    }
+}
+
+extension ParkedRequest: Interruptible {
+    func interrupt() {
+        let (isMine, _) = state.compareExchange(
+            expected: .waiting, desired: .interrupted, ordering: .acquiringAndReleasing)
+        guard isMine else { return }
+        waiting.remove(unique)
+        request.take()!.fail(.interrupted)
     }
 }

@@ -30,8 +30,10 @@ public final class Session: @unchecked Sendable {
 
     let fd: Int32
     let inFlight = Atomic<Int>(0)
+    let waiting = WaitingRequests()
     /// Set when workers shall leave the descriptor alone.
     let isStopping = Atomic<Bool>(false)
+    private let isSealed = Atomic<Bool>(false)
     let logger: Logger
     private(set) var raw: OpaquePointer!
     /// What happens to what libfuse writes while it sees FUSE_INIT.
@@ -96,8 +98,24 @@ public final class Session: @unchecked Sendable {
         operations.answered(answer)
     }
 
+    /// From here on no answer reaches the kernel, which may be told by another engine: what is unanswered is its to
+    /// answer, with handles of its own. Once nobody serves the session.
+    public func seal() {
+        isSealed.store(true, ordering: .sequentiallyConsistent)
+        // An answer that has passed the check already finds a descriptor that can't be written to.
+        let nowhere = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        guard nowhere >= 0 else { return }
+        dup2(nowhere, fd)
+        _ = fcntl(fd, F_SETFD, FD_CLOEXEC)
+        close(nowhere)
+    }
+
     /// Writes one whole message to the kernel; -1 with errno where it doesn't take it.
     func write(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int {
+        if isSealed.load(ordering: .relaxed) {
+            errno = EBADF
+            return -1
+        }
         while true {
             let n = writev(fd, parts, count)
             if n >= 0 || errno != EINTR { return n }
@@ -135,7 +153,7 @@ public final class Session: @unchecked Sendable {
             let n = write(parts, count)
             // ENOENT is the one error that libfuse doesn't print: the kernel no longer waits for the answer. The end of
             // the connection is told by read(2).
-            if n < 0 && (errno == ENODEV || errno == ECONNABORTED) { errno = ENOENT }
+            if n < 0 && [ENODEV, ECONNABORTED, EBADF].contains(errno) { errno = ENOENT }
             return n
         case .swallow: return Self.total(parts, count)
         case .replace(var answer):

@@ -38,13 +38,12 @@ final class Worker {
         switch request.loadUnaligned(fromByteOffset: 4, as: UInt32.self) {
         case Protocol.Opcode.read where request.count >= Protocol.readRequestBytes:
             // A READ that others still hold waits for its answer, or for them to let go of it.
-            if !isKnownUniquelyReferenced(&read) || !read.isAnswered { read = ReadRequest() }
+            if !read.isAnswered || !isKnownUniquelyReferenced(&read) { read = ReadRequest() }
             read.receive(UnsafeRawBufferPointer(request), session)
             session.operations.read(read)
-        case Protocol.Opcode.interrupt:
-            // Needs no answer. The request itself gets its answer when it has one: EINTR would reach programs that
-            // don't expect it of a file, as any signal, and not only a fatal one, sends an interrupt.
-            break
+            if !read.isAnswered { read.awaitInterrupt() }
+        case Protocol.Opcode.interrupt where request.count >= Protocol.interruptRequestBytes:
+            session.waiting.interrupted(request.loadUnaligned(fromByteOffset: Protocol.inHeaderBytes, as: UInt64.self))
         default: session.process(request)
         }
     }

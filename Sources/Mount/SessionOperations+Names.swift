@@ -64,12 +64,12 @@ extension SessionOperations {
                 guard buffer.hasRoom(nameBytes: entry.name.count) else { return false }
                 return buffer.add(name: entry.name, shown(entry.attributes), validity, nextCookie: entry.nextCookie)
             },
-            done: { errno in
+            done: { [self] errno in
                 // What came before an error is good; the next read meets the error again.
                 if let errno, buffer.isEmpty {
                     parked.resume().fail(errno)
-                } else {
-                    parked.resume().reply(bytes: buffer.bytes)
+                } else if !parked.resume().reply(bytes: buffer.bytes) {
+                    for inode in buffer.lookups { forget(inode: inode, lookups: 1) }
                 }
             })
     }

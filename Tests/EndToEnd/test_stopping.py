@@ -134,3 +134,25 @@ def test_a_silent_server_does_not_hold_up_the_end(embedded):
         thread.join(30)
         assert not thread.is_alive() and failure
         mount.process.wait(30)
+
+
+@pytest.mark.parametrize("program", [
+    ["cat", "{}/slow"], ["ls", "-l", "{}/dir"], ["stat", "{}/dir/file"]], ids=lambda program: program[0])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_program_that_waits_ends_when_it_is_told_to(embedded, program, how):
+    """Ctrl-C in front of a server that doesn't answer, long before the request is given up."""
+    embedded.put_generated("slow", 8 << 20, 1)
+    embedded.put("dir/file", b"x")
+    with Mount("s3://data", embedded.endpoint, "--request-timeout", "60s") as mount:
+        embedded.clear_log()
+        operation = "get" if program[0] == "cat" else "list"
+        embedded.fault(operation=operation, count=-1, isSilent=True)
+        waiting = subprocess.Popen([word.format(mount.directory) for word in program], stdout=subprocess.DEVNULL)
+        try:
+            eventually(lambda: any(entry["operation"] == operation for entry in embedded.log()), 20, "the request")
+            waiting.send_signal(how)
+            assert waiting.wait(10) == -how
+        finally:
+            waiting.kill()
+        embedded.clear_faults()
+        assert within(20, mount.read, "dir/file") == b"x"

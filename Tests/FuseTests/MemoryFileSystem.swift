@@ -46,6 +46,8 @@ final class MemoryFileSystem: Operations {
     let seen = Locked(Seen())
     /// Reads of "slow", until a test lets them go.
     let held = Locked<[ReadRequest]>([])
+    /// Lookups of "waited-for", which is never there.
+    let heldLookups = Locked<[ParkedRequest]>([])
     let crowdSize: Int
     /// Makes opens of "backed" passthrough.
     let backing = Locked<Int32?>(nil)
@@ -86,6 +88,11 @@ final class MemoryFileSystem: Operations {
 
     func lookup(_ request: consuming Request, name: UnsafeRawBufferPointer) {
         seen.withLock { $0.lookupRequests += 1 }
+        if name.elementsEqual("waited-for".utf8) {
+            let parked = request.park()
+            heldLookups.withLock { $0.append(parked) }
+            return
+        }
         guard let found = child(String(decoding: name, as: UTF8.self), of: request.inode) else {
             request.reply(noEntryForMs: 1000)
             return
@@ -143,6 +150,14 @@ final class MemoryFileSystem: Operations {
         content.withParts(of: read.inode, read.offset..<min(read.offset + UInt64(read.count), max(size, read.offset))) {
             read.data($0)
         }
+    }
+
+    /// Answers what is held now.
+    func answerHeld() {
+        for read in held.withLock({ held in
+            defer { held = [] }
+            return held
+        }) { answer(read) }
     }
 
     func release(_ request: consuming Request, handle: UInt64) {

@@ -90,6 +90,13 @@ func eventually(_ deadline: Instant = .now.advanced(byMs: 20_000), _ condition: 
     return true
 }
 
+/// Lets this thread take signals: those of the tests' pool, from which it was started, take none.
+func unblockSignals() {
+    var none = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, nil)
+}
+
 /// Runs a blocking call on a thread of its own.
 func onThread<T: Sendable>(_ body: @escaping @Sendable () -> T) -> Promise<T> {
     let promise = Promise<T>()

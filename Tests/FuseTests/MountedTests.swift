@@ -63,10 +63,7 @@ struct MountedTests {
             let files = mount.files
             let answering = Thread("answer") {
                 _ = eventually {
-                    for read in files.held.withLock({ held in
-                        defer { held = [] }
-                        return held
-                    }) { files.answer(read) }
+                    files.answerHeld()
                     return files.seen.withLock { $0.released } >= 9
                 }
             }
@@ -240,6 +237,7 @@ struct MountedTests {
             signal(SIGUSR2) { _ in }
             let id = Locked<pthread_t?>(nil)
             let reader = onThread { () -> [UInt8]? in
+                unblockSignals()
                 id.withLock { $0 = pthread_self() }
                 return try? withOpen(path + "/slow", O_RDONLY | directIO) { fd in
                     var bytes = [UInt8](repeating: 0, count: 100)
@@ -259,10 +257,7 @@ struct MountedTests {
             kill(killed, SIGKILL)
             #expect(
                 eventually {
-                    for read in mount.files.held.withLock({ held in
-                        defer { held = [] }
-                        return held
-                    }) { mount.files.answer(read) }
+                    mount.files.answerHeld()
                     return waitpid(killed, nil, WNOHANG) == killed
                 })
             #expect(eventually { mount.session.requestsInFlight == 0 })
@@ -316,7 +311,15 @@ func spawn(_ arguments: [String]) throws -> pid_t {
     var pid: pid_t = 0
     var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     defer { for pointer in argv { free(pointer) } }
-    let status = posix_spawnp(&pid, arguments[0], nil, nil, &argv, environ)
+    // The threads of the tests' pool, from which it is started, take no signals.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    let status = posix_spawnp(&pid, arguments[0], nil, &attributes, &argv, environ)
     guard status == 0 else { throw Errno(rawValue: status) }
     return pid
 }
