@@ -99,6 +99,7 @@ var targets: [Target] = [
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
+    library("BlockCacheTestSupport", ["BlockCache", "Threads", system]),
     program("disk-cache-writer", ["BlockCache", "PrometheusMetrics", "S3", "Threads", log, system]),
     program("s3-embedded", ["TestSupport", "S3", "Threads", arguments]),
     library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
@@ -107,9 +108,9 @@ var targets: [Target] = [
     tests("TestSupportTests", ["TestSupport", "S3", "Threads"]),
     tests("S3Tests", ["S3", "Curl", "TestSupport"]),
     tests("FuseTests", ["Fuse"]),
-    tests("BlockCacheTests", ["BlockCache", "TestSupport", "disk-cache-writer"]),
+    tests("BlockCacheTests", ["BlockCache", "BlockCacheTestSupport", "TestSupport", "disk-cache-writer"]),
     tests("NamespaceTests", ["Namespace", "TestSupport"]),
-    tests("FileSystemTests", ["FileSystem", "TestSupport"]),
+    tests("FileSystemTests", ["FileSystem", "BlockCacheTestSupport", "TestSupport"]),
     tests("MountTests", ["Mount", "TestSupport"]),
     tests("CopyTests", ["Copy", "Curl", "PrometheusMetrics", "TestSupport", "Threads"]),
     tests("CommandsTests", ["Commands", "TestSupport"]),

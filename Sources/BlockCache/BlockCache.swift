@@ -80,9 +80,13 @@ public final class BlockCache: @unchecked Sendable {
         return object
     }
 
-    /// Returns the memory of free slots to the system. For an engine that has had nothing to do for a while.
+    /// Gives up what readers have read to its end, which the kernel's page cache has too, and returns the memory of free
+    /// slots to the system. For an engine that has had nothing to do for a while.
     public func releaseIdleMemory() {
-        _ = lock.withLock { arena.giveBack() }
+        lock.withLock {
+            while slots.count(.consumed) > 0 { evictOldest(.consumed) }
+            _ = arena.giveBack()
+        }
     }
 
     /// What is held and waited for at this moment.

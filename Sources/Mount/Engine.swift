@@ -17,6 +17,7 @@ public final class Engine: Sendable {
     private let cache: BlockCache
     private let disk: DiskCache?
     private let invalidator = Invalidator()
+    private let idle: IdleWatch
     private let metrics: Registry
     private let operationMetrics: OperationMetrics
     private let logger: Logger
@@ -29,9 +30,11 @@ public final class Engine: Sendable {
         let disk = try options.cache.map {
             try DiskCache(directory: $0.directory, maxBytes: $0.maxBytes, metrics: metrics, logger: logger)
         }
-        cache = BlockCache(memoryBytes: options.memoryBytes, disk: disk, metrics: metrics, logger: logger)
+        let cache = BlockCache(memoryBytes: options.memoryBytes, disk: disk, metrics: metrics, logger: logger)
+        self.cache = cache
         self.disk = disk
-        operationMetrics = OperationMetrics(metrics, slowMs: options.slowRequestMs, logger: logger)
+        idle = IdleWatch(afterMs: options.idleMs) { cache.releaseIdleMemory() }
+        operationMetrics = OperationMetrics(metrics, slowMs: options.slowRequestMs, idle: idle, logger: logger)
         server = try Server(workers: options.workers)
         metrics.computed("millrace_sessions", "Mounts that are served.") { [live] in Double(live.withLock { $0.count })
         }
@@ -158,6 +161,9 @@ public final class Engine: Sendable {
     public func detach(_ mounted: MountedSession, deadline: Instant = .now.advanced(byMs: 5000)) -> Bool {
         server.remove(mounted.session)
         let isDone = waitUntil(deadline) { mounted.session.requestsInFlight == 0 }
+        // In this order: what the kernel was told is in the journal.
+        mounted.session.seal()
+        mounted.operations.journal?.seal()
         forget(mounted)
         mounted.operations.end()
         return isDone
@@ -210,6 +216,7 @@ public final class Engine: Sendable {
         for mounted in sessions { detach(mounted, deadline: .now.advanced(byMs: 2000)) }
         server.stop()
         invalidator.stop()
+        idle.stop()
         disk?.close()
     }
 

@@ -14,9 +14,11 @@ final class OperationMetrics: Sendable {
     private let bytes: Counter
     private let slow: Counter
     private let slowMs: Double
+    private let idle: IdleWatch
     private let logger: Logger
 
-    init(_ registry: Registry, slowMs: Int, logger: Logger) {
+    /// Every READ touches `idle`.
+    init(_ registry: Registry, slowMs: Int, idle: IdleWatch, logger: Logger) {
         series = Operation.allCases.map { operation in
             Series(
                 latency: registry.histogram(
@@ -29,23 +31,27 @@ final class OperationMetrics: Sendable {
         bytes = registry.counter("millrace_answered_bytes_total", "Bytes of files given to the kernel.")
         slow = registry.counter("millrace_slow_operations_total", "Requests that took longer than the log's threshold.")
         self.slowMs = Double(slowMs)
+        self.idle = idle
         self.logger = logger
     }
 
-    /// `key`: of the file or directory that was asked about, where it is known; called only for slow ones.
-    func answered(_ answer: Answer, session: String, key: () -> String?) {
+    /// `key`: of the file or directory that was asked about; called only for slow ones.
+    func answered(_ answer: Answer, session: String, key: () -> String) {
         let ms = Instant.now.ms(since: answer.started)
         let series = series[Int(answer.operation.rawValue)]
         series.latency.observe(ms / 1000)
-        // A name that isn't there is an answer, not a failure.
-        if let errno = answer.errno, errno != .noSuchFileOrDirectory { series.errors.add() }
-        if answer.operation == .read { bytes.add(answer.bytes) }
+        // A name that isn't there is an answer, not a failure; nor is it one that nobody waits any more.
+        if let errno = answer.errno, errno != .noSuchFileOrDirectory, errno != .interrupted { series.errors.add() }
+        if answer.operation == .read {
+            bytes.add(answer.bytes)
+            idle.touch()
+        }
         guard ms >= slowMs else { return }
         slow.add()
         var fields: Logger.Metadata = [
             "operation": "\(answer.operation)", "ms": "\(Int(ms))", "mount": "\(session)", "inode": "\(answer.inode)",
+            "key": "\(key())",
         ]
-        if let key = key() { fields["key"] = "\(key)" }
         if let errno = answer.errno { fields["error"] = "\(errno)" }
         logger.warning("A request was slow.", metadata: fields)
     }

@@ -57,14 +57,17 @@ public struct EngineOptions: Sendable {
     public var workers: Int?
     /// Requests that take longer get a line in the log.
     public var slowRequestMs: Int
+    /// Memory that isn't needed goes back to the system after so long without a READ.
+    public var idleMs: Int
 
     public init(
         memoryBytes: Int = 512 << 20, cache: (directory: String, maxBytes: UInt64)? = nil, workers: Int? = nil,
-        slowRequestMs: Int = 5000
+        slowRequestMs: Int = 5000, idleMs: Int = 10_000
     ) {
         self.memoryBytes = memoryBytes
         self.cache = cache
         self.workers = workers
         self.slowRequestMs = slowRequestMs
+        self.idleMs = idleMs
     }
 }

@@ -32,6 +32,7 @@ public final class SessionJournal: @unchecked Sendable {
     /// Bytes of the log when it was last rewritten.
     private var snapshotBytes: Int
     private var isBroken = false
+    private var isSealed = false
 
     /// What an engine before has left; empty in a new journal.
     let inherited: JournalState
@@ -106,11 +107,15 @@ public final class SessionJournal: @unchecked Sendable {
 
     func append(_ record: JournalRecord) {
         lock.withLock {
+            guard !isSealed else { return }
             write([record.encoded])
             guard !isBroken, end - start > max(Self.smallBytes, 2 * snapshotBytes) else { return }
             compact()
         }
     }
+
+    /// Nothing is written from here on: another engine may have taken the journal over.
+    func seal() { lock.withLock { isSealed = true } }
 
     /// Under the lock. One that can't write loses the takeover, not the mount.
     private func write(_ records: [[UInt8]]) {

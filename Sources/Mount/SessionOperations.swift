@@ -93,7 +93,7 @@ final class SessionOperations: Operations {
 
     func answered(_ answer: Answer) {
         metrics.answered(answer, session: description.source) {
-            files.all.first { $0.value.file.inode == answer.inode }?.value.file.version.key.description
+            fileSystem.namespace.key(of: answer.inode)?.description ?? "gone"
         }
         if isEnded.load(ordering: .relaxed) { closeIfIdle() }
     }

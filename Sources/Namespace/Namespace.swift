@@ -107,6 +107,14 @@ public final class Namespace: @unchecked Sendable {
         }
     }
 
+    /// Of an inode that the kernel knows: a file's key, a directory's prefix. Nil: no such inode.
+    public func key(of inode: InodeNumber) -> ObjectKey? {
+        lock.withLock {
+            if let directory = table.directory(inode) { return ObjectKey(directory.path) }
+            return table.entry(inode).map { version($0.block, $0.index).key }
+        }
+    }
+
     /// Inodes that the kernel knows, and bytes of all that is kept.
     public var counts: (inodes: Int, bytes: Int) { lock.withLock { (table.index.count, table.memory) } }
 

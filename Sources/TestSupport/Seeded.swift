@@ -1,12 +1,12 @@
 import Glibc
 
 /// Random choices that a failed test can repeat: the seed is printed with the failure, and MILLRACE_SEED sets it.
-struct Seeded: RandomNumberGenerator {
+public struct Seeded: RandomNumberGenerator {
     private var state: UInt64
 
-    init(_ seed: UInt64) { state = seed }
+    public init(_ seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    public mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var word = state
         word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -15,10 +15,10 @@ struct Seeded: RandomNumberGenerator {
     }
 
     /// The seed of this run.
-    static let seed: UInt64 = {
+    public static let seed: UInt64 = {
         if let text = getenv("MILLRACE_SEED"), let seed = UInt64(String(cString: text)) { return seed }
         return UInt64.random(in: 0...UInt64(UInt32.max))
     }()
 
-    static var hint: String { "repeat with MILLRACE_SEED=\(seed)" }
+    public static var hint: String { "repeat with MILLRACE_SEED=\(seed)" }
 }

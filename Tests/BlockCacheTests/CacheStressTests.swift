@@ -1,3 +1,4 @@
+import BlockCacheTestSupport
 import S3
 import SystemPackage
 import TestSupport

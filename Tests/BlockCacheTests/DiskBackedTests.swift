@@ -1,3 +1,4 @@
+import BlockCacheTestSupport
 import Glibc
 import Logging
 import PrometheusMetrics

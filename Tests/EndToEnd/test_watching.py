@@ -6,7 +6,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from harness import Mount, eventually, within
+from harness import Mount, eventually, generated, within
 from harness.servers import free_port
 
 SECRETS = {
@@ -43,8 +43,11 @@ def test_metrics_and_logs_without_secrets(embedded):
     # Every line is Prometheus's text format, and what the documentation names is there and counts.
     for line in metrics.splitlines():
         assert line.startswith("#") or re.fullmatch(r'[a-z_:0-9]+(\{.*\})? [-+0-9.eEinfNa]+', line), line
-    for name in ("operation", "request", "retr", "bytes", "hit", "evict", "memory", "open", "used", "wasted"):
-        assert re.search(rf"^millrace_\w*{name}", metrics, re.M), f"no metric of {name}:\n{metrics[:3000]}"
+    for name in ("operation_seconds_bucket", "operation_errors_total", "s3_requests_total", "s3_errors_total",
+                 "s3_first_byte_seconds_bucket", "s3_retries_total", "s3_received_bytes_total", "answered_bytes_total",
+                 "cache_hits_total", "cache_evictions_total", "cache_memory_bytes", "open_handles",
+                 "readahead_used_bytes_total", "readahead_wasted_bytes_total"):
+        assert re.search(rf"^millrace_{name}[ {{]", metrics, re.M), f"no metric millrace_{name}:\n{metrics[:3000]}"
     assert log.strip()
 
 
@@ -78,3 +81,18 @@ def test_a_slow_request_is_logged(embedded):
         embedded.fault(operation="get", key="slow", count=1, delayMs=1000)
         assert within(30, mount.read, "slow") == b"slow"
         eventually(lambda: "slow" in mount.log, 10, "a log line of the slow request")
+
+
+def test_memory_goes_back_when_nobody_reads(embedded):
+    """The blocks that sped up reading: the kernel has the pages, so RSS falls some seconds after the last request."""
+    embedded.put_generated("file", 300 << 20, 1)
+    with Mount("s3://data", embedded.endpoint, "--memory", "256M") as mount:
+        before = mount.resident_bytes
+        with open(mount.path("file"), "rb", buffering=0) as file:
+            while within(30, file.read, 1 << 20):
+                pass
+        peak = mount.resident_bytes
+        assert peak > before + (32 << 20), f"{before} before, {peak} after the read"
+        eventually(lambda: mount.resident_bytes < before + (peak - before) // 3, 60, "the memory's return")
+        print(f"RSS in MiB: {before >> 20} before, {peak >> 20} at the end of the read, {mount.resident_bytes >> 20} at rest")
+        assert mount.read("file")[-100:] == generated(100, 1, (300 << 20) - 100)

@@ -1,5 +1,6 @@
 import Namespace
 import S3
+import TestSupport
 import Testing
 
 @testable import FileSystem

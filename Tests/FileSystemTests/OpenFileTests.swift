@@ -1,3 +1,4 @@
+import BlockCacheTestSupport
 import Namespace
 import S3
 import SystemPackage

@@ -153,11 +153,3 @@ func onThread<T: Sendable>(_ body: @escaping @Sendable () -> T) -> Promise<T> {
 extension Promise {
     func value() -> Value? { wait(until: .now.advanced(byMs: 30_000)) }
 }
-
-struct Numbers: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        return state ^ state >> 33
-    }
-}

@@ -210,22 +210,6 @@ struct EngineTests {
         }
     }
 
-    @Test("a slow request is logged with its operation, key and time; a fast one is not")
-    func slowRequests() throws {
-        try EngineFixture.with(EngineOptions(memoryBytes: 32 << 20, slowRequestMs: 50)) { fixture in
-            fixture.store.put("quick", "x")
-            fixture.store.put("slow/one", .generated(size: 20 << 20, seed: 1))
-            let (_, path) = try fixture.mount()
-            try withOpen(path + "/slow/one") { fd in
-                fixture.store.latencyMs = 120
-                var byte: UInt8 = 0
-                #expect(pread(fd, &byte, 1, 15 << 20) == 1)
-            }
-            #expect(eventually { fixture.lines.has("A request was slow.", "operation=read", "key=slow/one", "ms=1") })
-            #expect(!fixture.lines.has("key=quick"))
-        }
-    }
-
     @Test("a file that is completely on disk is read by the kernel alone")
     func passthrough() throws {
         let cache = try temporaryDirectory()

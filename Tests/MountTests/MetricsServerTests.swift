@@ -1,5 +1,6 @@
 import Glibc
 import PrometheusMetrics
+import TestSupport
 import Testing
 import Threads
 
@@ -11,31 +12,9 @@ struct MetricsServerTests {
         return try MetricsServer(address: "127.0.0.1:0", registry: registry, health: { isHealthy })
     }
 
-    /// What comes back for some bytes, until the server closes.
     private func exchange(_ server: MetricsServer, _ request: String, half: Bool = false) throws -> String {
-        let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(fd) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = server.port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        let status = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        try #require(status == 0)
-        var text = request
-        _ = text.withUTF8 { send(fd, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-        if half { shutdown(fd, Int32(SHUT_WR)) }
-        var out: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let n = recv(fd, &chunk, chunk.count, 0)
-            if n <= 0 { break }
-            out += chunk[0..<n]
-        }
-        return String(decoding: out, as: UTF8.self)
+        let answer = TestSupport.exchange(port: server.port, request, endsWriting: half)
+        return try #require(answer)
     }
 
     @Test("it answers with the metrics, and with its health")

@@ -28,7 +28,7 @@ struct ModelTests {
     func fresh(seed: UInt64) throws {
         try EngineFixture.with { fixture in
             let (session, path) = try fixture.mount()
-            var numbers = Numbers(state: seed)
+            var numbers = Seeded(seed)
             var model: [String: [UInt8]] = [:]
             var held: [Held] = []
             for step in 0..<400 {
@@ -101,7 +101,7 @@ struct ModelTests {
         }
     }
 
-    private func checkRange(_ held: Held, _ numbers: inout Numbers, _ place: Comment) {
+    private func checkRange(_ held: Held, _ numbers: inout Seeded, _ place: Comment) {
         let start = Int.random(in: 0...(held.bytes.count + 10), using: &numbers)
         var chunk = [UInt8](repeating: 0, count: [1, 4096, 70_000].randomElement(using: &numbers)!)
         let n = pread(held.descriptor, &chunk, chunk.count, off_t(start))

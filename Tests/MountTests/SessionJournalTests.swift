@@ -4,6 +4,7 @@ import Logging
 import Namespace
 import S3
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import Mount
@@ -37,15 +38,7 @@ struct SessionJournalTests {
         }
     }
 
-    private struct Numbers: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return state ^ state >> 33
-        }
-    }
-
-    private func record(_ numbers: inout Numbers) -> JournalRecord {
+    private func record(_ numbers: inout Seeded) -> JournalRecord {
         let n = UInt64.random(in: 0..<200, using: &numbers)
         switch Int.random(in: 0..<10, using: &numbers) {
         case 0..<4:
@@ -70,7 +63,7 @@ struct SessionJournalTests {
 
     @Test("a successor reads what was written", arguments: [1, 2, 3] as [UInt64])
     func roundTrip(seed: UInt64) throws {
-        var numbers = Numbers(state: seed)
+        var numbers = Seeded(seed)
         let memory = Memory()
         let journal = try SessionJournal(descriptor: memory.descriptor, logger: logger)
         #expect(journal.isEmpty)
@@ -94,7 +87,7 @@ struct SessionJournalTests {
 
     @Test("killed at any byte, a writer leaves all records but the last")
     func torn() throws {
-        var numbers = Numbers(state: 4)
+        var numbers = Seeded(4)
         let memory = Memory()
         let journal = try SessionJournal(descriptor: memory.descriptor, logger: logger)
         var states: [(end: Int, state: JournalState)] = [(memory.bytes.count, JournalState())]
@@ -120,7 +113,7 @@ struct SessionJournalTests {
 
     @Test("a long journal is rewritten: it holds what counts, in little memory")
     func compaction() throws {
-        var numbers = Numbers(state: 5)
+        var numbers = Seeded(5)
         let memory = Memory()
         let journal = try SessionJournal(descriptor: memory.descriptor, logger: logger)
         var state = JournalState()
@@ -144,7 +137,7 @@ struct SessionJournalTests {
         // A log that is followed by a part of its own summary, and the beginning not yet moved.
         let memory = Memory()
         let journal = try SessionJournal(descriptor: memory.descriptor, logger: logger)
-        var numbers = Numbers(state: 6)
+        var numbers = Seeded(6)
         var state = JournalState()
         for _ in 0..<200 {
             let record = record(&numbers)
@@ -174,7 +167,7 @@ struct SessionJournalTests {
 
     @Test("a record's bytes, cut short or random, are no record or a record, and never a crash")
     func garbage() {
-        var numbers = Numbers(state: 7)
+        var numbers = Seeded(7)
         for _ in 0..<2000 {
             let record = record(&numbers)
             let bytes = record.encoded

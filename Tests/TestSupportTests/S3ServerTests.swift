@@ -4,30 +4,8 @@ import Threads
 
 @testable import TestSupport
 
-/// A client that speaks HTTP by hand, so that the server is seen as it is.
-private func exchange(_ server: S3Server, _ request: String, isWhole: Bool = true) -> String {
-    let client = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(client) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = server.port.bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let status = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            connect(client, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-        }
-    }
-    guard status == 0 else { return "no connection" }
-    let text = Array((request + "\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").utf8)
-    _ = send(client, text, text.count, Int32(MSG_NOSIGNAL))
-    var all: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 65536)
-    while true {
-        let count = recv(client, &buffer, buffer.count, 0)
-        if count < 0 { return String(decoding: all, as: UTF8.self) + " ECONNRESET" }
-        if count == 0 { return String(decoding: all, as: UTF8.self) }
-        all += buffer[..<count]
-    }
+private func exchange(_ server: S3Server, _ request: String) -> String {
+    exchange(port: server.port, request + "\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n") ?? "no connection"
 }
 
 @Suite struct S3ServerTests {

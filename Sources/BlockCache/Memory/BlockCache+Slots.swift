@@ -30,7 +30,7 @@ extension BlockCache {
         return taken
     }
 
-    private func evictOldest(_ list: SlotTable.List) {
+    func evictOldest(_ list: SlotTable.List) {
         guard let slot = slots.oldest(list), let owner = slots[slot].owner else {
             preconditionFailure("no slot to evict in \(list)")
         }

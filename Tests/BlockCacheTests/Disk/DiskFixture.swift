@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import PrometheusMetrics
 import S3
+import TestSupport
 import Threads
 
 @testable import BlockCache

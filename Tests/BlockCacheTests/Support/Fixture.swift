@@ -1,4 +1,5 @@
 import BlockCache
+import BlockCacheTestSupport
 import Logging
 import PrometheusMetrics
 import S3

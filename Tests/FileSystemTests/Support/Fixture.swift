@@ -1,4 +1,5 @@
 import BlockCache
+import BlockCacheTestSupport
 import Logging
 import Namespace
 import PrometheusMetrics
