@@ -1,4 +1,5 @@
 import ArgumentParser
+import S3
 
 /// How to reach the bucket: the options that every command has.
 struct ConnectionArguments: ParsableArguments {
@@ -46,6 +47,17 @@ struct ConnectionArguments: ParsableArguments {
     var logFormat: LogFormat = .text
 
     func validate() throws {
+        if let endpoint {
+            do {
+                _ = try Endpoint(url: endpoint)
+            } catch {
+                throw ValidationError("--endpoint: \(error).")
+            }
+            // A name alone is more likely a bucket or a slip than a host of this network.
+            guard endpoint.contains("://") || endpoint.contains(".") || endpoint.contains(":") else {
+                throw ValidationError("--endpoint: \"\(endpoint)\" is no URL; give it as https://\(endpoint)[:port].")
+            }
+        }
         if pathStyle && virtualHostStyle {
             throw ValidationError("--path-style and --virtual-host-style exclude each other; give one of them.")
         }

@@ -77,6 +77,7 @@ struct MountCommand: ParsableCommand {
         logger.info(
             "Mounted.",
             metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
+        ServiceManager.ready()
         if let readyDescriptor { Background.ready(on: readyDescriptor, logFile: logFile) }
 
         termination.serve(engine, session, logger)

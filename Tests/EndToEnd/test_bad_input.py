@@ -83,9 +83,24 @@ def test_wrong_region_that_the_server_does_not_correct(embedded, directory):
             mentions=["region", "fix:"])
 
 
-@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no-such-host.invalid", "ftp://127.0.0.1", "nonsense", ""])
-def test_bad_endpoint(directory, endpoint):
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
+def test_endpoint_that_is_not_there(directory, endpoint):
     refused(directory, "s3://data", directory, "--endpoint", endpoint, "--foreground", mentions=["endpoint", "fix:"])
+
+
+@pytest.mark.parametrize("endpoint", [
+    "ftp://127.0.0.1", "nonsense", "", "http://", "http://a b.example", "http://127.0.0.1:port", "http://127.0.0.1:99999",
+    "http://user:password@127.0.0.1", "http://127.0.0.1/?x=1", "http://[::1"])
+@pytest.mark.parametrize("mode", [["--foreground"], []], ids=["foreground", "background"])
+def test_malformed_endpoint(directory, endpoint, mode):
+    text = refused(directory, "s3://data", directory, "--endpoint", endpoint, *mode, status=2,
+                   mentions=["endpoint", "fix:"])
+    assert "password" not in text
+
+
+def test_malformed_endpoint_of_the_environment(directory):
+    refused(directory, "s3://data", directory, "--foreground", environment={"AWS_ENDPOINT_URL": "ftp://x"},
+            mentions=["endpoint", "fix:"])
 
 
 def test_endpoint_that_never_answers(embedded, directory):

@@ -87,6 +87,50 @@ def fio(directory, *options, jobs: int, files: int):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
+FIO_SIZES = sorted({border + delta for border in BORDERS for delta in (-512, 0, 512)})
+
+
+def fio_jobs(place, directory, pattern: str, threads: int):
+    """A job of fio's for each file, of `threads` at a time."""
+    lines = ["[global]", f"directory={directory}", f"rw={pattern}", "bs=512", "verify=crc32c", "verify_fatal=1",
+             "ioengine=psync", "thread", "randrepeat=1", "group_reporting",
+             "do_verify=0" if pattern == "write" else "allow_file_create=0"]
+    for place_in_queue in range(max(threads, len(FIO_SIZES))):
+        size = FIO_SIZES[place_in_queue % len(FIO_SIZES)]
+        lines += [f"[job-{place_in_queue}]", f"filename=size-{size}", f"size={size}"]
+        if pattern != "write":
+            lines.append(f"io_size={min(size, 2 << 20)}")
+        if place_in_queue % threads == 0:
+            lines.append("stonewall")  # waits for all jobs before it
+    path = place / f"{pattern}-{threads}.fio"
+    path.write_text("\n".join(lines) + "\n")
+    done = subprocess.run(["fio", *([] if pattern == "write" else ["--readonly"]), path], capture_output=True, text=True,
+                          timeout=120, cwd=place)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def fio_sizes_mount(tmp_path_factory):
+    """Files of every size around borders, written by fio with a checksum in every 512 bytes."""
+    if not shutil.which("fio"):
+        pytest.skip("fio is not installed (scripts/setup test installs it)")
+    root = tmp_path_factory.mktemp("fio-sizes")
+    place = tmp_path_factory.mktemp("fio-jobs")
+    fio_jobs(place, root, "write", 1)
+    assert {int(name.removeprefix("size-")) for name in os.listdir(root)} == set(FIO_SIZES)
+    assert all(os.stat(root / f"size-{size}").st_size == size for size in FIO_SIZES)
+    with Embedded(str(root)) as server, Mount("s3://data", server.endpoint, "--memory", "64M") as mount:
+        yield mount, place
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("pattern", ["read", "randread"])
+def test_fio_verifies_sizes_around_borders(fio_sizes_mount, pattern, threads):
+    mount, place = fio_sizes_mount
+    mount.drop_caches()
+    fio_jobs(place, mount.directory, pattern, threads)
+
+
 @pytest.mark.parametrize("threads", [1, 8, 64])
 @pytest.mark.parametrize("pattern", ["read", "randread"])
 def test_fio_verifies(fio_mount, pattern, threads):

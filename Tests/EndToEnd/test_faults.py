@@ -84,10 +84,10 @@ LASTING = {
     "resets-forever": (dict(resetAfter=-1), {errno.EIO}),
     "truncated-forever": (dict(truncateAfter=0), {errno.EIO}),
     "redirect-loop": (dict(status=307, code="TemporaryRedirect", location="self"), {errno.EIO}),
-    "denied": (dict(status=403, code="AccessDenied"), {errno.EACCES, errno.EPERM}),
-    "kms-denied": (dict(status=400, code="KMS.DisabledException"), {errno.EIO, errno.EACCES}),
+    "denied": (dict(status=403, code="AccessDenied"), {errno.EACCES}),
+    "kms-denied": (dict(status=400, code="KMS.DisabledException"), {errno.EACCES}),
     "gone": (dict(status=404, code="NoSuchKey"), {errno.ESTALE, errno.ENOENT}),
-    "archived": (dict(status=403, code="InvalidObjectState"), {errno.EIO, errno.EACCES, errno.EPERM, errno.ENODATA}),
+    "archived": (dict(status=403, code="InvalidObjectState"), {errno.EACCES}),
     "wrong-etag": (dict(etag="0000"), {errno.ESTALE}),
     "no-sense": (dict(status=200, body="<html>sign in</html>"), {errno.EIO, errno.ESTALE}),
 }

@@ -21,6 +21,8 @@ END_TO_END = ROOT / "Tests" / "EndToEnd"
 SWIFT_LIMIT_S = 420
 E2E_LIMIT_S = 420
 BUILD_LIMIT_S = 1500
+SANITIZERS = ["thread", "address"]
+STAGES = ["lint", "swift", "e2e", "fuzz"] + SANITIZERS
 # Programs that the end-to-end tests start, as released. The suites in folders, which are those of the programs with gRPC,
 # take the debug build of all: a release build of gRPC and what it needs takes as long as all these tests.
 RELEASE_PRODUCTS = ["millrace", "millrace-keeper", "s3-embedded"]
@@ -31,27 +33,6 @@ class Totals:
         self.passed = 0
         self.failures: list[str] = []
         self.skipped: list[str] = []
-        self.flaky: list[str] = []
-
-    def add(self, other: "Totals"):
-        self.passed += other.passed
-        self.failures += other.failures
-        self.skipped += other.skipped
-        self.flaky += other.flaky
-
-
-def twice(suite, totals: Totals):
-    """Runs a suite; one that fails runs a second time. What passes only then is named as flaky in the summary: a bug to
-    mend, but no reason to hide that all else passed."""
-    first = Totals()
-    suite(first)
-    if first.failures:
-        second = Totals()
-        print("    once more:", flush=True)
-        suite(second)
-        second.flaky += [] if second.failures else first.failures
-        first = second
-    totals.add(first)
 
 
 def end(child: subprocess.Popen):
@@ -177,9 +158,9 @@ def wanted_names(wanted: list[str], stage: str) -> list[str]:
 def main() -> int:
     wanted = sys.argv[1:]
     stages = {item.split(":")[0] for item in wanted}
-    unknown = stages - {"lint", "swift", "fuzz", "thread", "e2e"}
+    unknown = stages - set(STAGES)
     if unknown:
-        print(f"test: {', '.join(sorted(unknown))}: no such stage. Give some of: lint swift fuzz thread e2e", file=sys.stderr)
+        print(f"test: {', '.join(sorted(unknown))}: no such stage. Give some of: {' '.join(STAGES)}", file=sys.stderr)
         return 2
 
     def is_wanted(stage: str) -> bool:
@@ -195,7 +176,7 @@ def main() -> int:
             for folder in sorted((ROOT / "Tests").glob("*Tests")):
                 has_tests = any("@Test" in file.read_text() for file in folder.rglob("*.swift"))
                 if has_tests and (not only or folder.name in only):
-                    twice(lambda totals: swift(folder.name, totals, []), totals)
+                    swift(folder.name, totals, [])
     if is_wanted("e2e"):
         is_built = all(
             plain(f"build ({product})", ["swift", "build", "-c", "release", "--product", product], BUILD_LIMIT_S,
@@ -206,19 +187,18 @@ def main() -> int:
             suites += sorted(path for path in END_TO_END.iterdir() if path.is_dir() and any(path.glob("test_*.py")))
             for path in suites:
                 if not only or path.stem.removeprefix("test_") in only:
-                    twice(lambda totals: end_to_end(path, totals), totals)
+                    end_to_end(path, totals)
     if is_wanted("fuzz") and (ROOT / "scripts" / "fuzz").exists():
         plain("fuzz", ["scripts/fuzz", "--short"], 600, totals)
-    # Not by default: it builds and runs everything again, and takes longer than all the other stages.
-    if "thread" in stages:
-        plain("thread sanitizer", ["scripts/sanitize", "thread"], 900, totals)
-    else:
-        totals.skipped.append("thread sanitizer: only when asked for: scripts/test thread")
+    for sanitizer in SANITIZERS:
+        # Each builds the data plane once more.
+        if sanitizer in stages:
+            plain(f"{sanitizer} sanitizer", ["scripts/sanitize", sanitizer], 900, totals)
+        else:
+            totals.skipped.append(f"{sanitizer} sanitizer: only when asked for, as .ci/run does: scripts/test {sanitizer}")
 
     for line in totals.skipped:
         print(f"skipped  {line}")
-    for line in totals.flaky:
-        print(f"flaky    {line}: failed, then passed")
     for line in totals.failures:
         print(f"FAILED   {line}")
     print(f"{time.monotonic() - start:.0f} s; logs in {LOGS.relative_to(ROOT)}")
