@@ -19,7 +19,9 @@ import Testing
             for name in cell.split(separator: "`").map(String.init) where name.count > 12 && !name.contains(" ") {
                 rules += 1
                 let keyword = name.hasPrefix("test_") ? "def" : "func"
-                #expect(sources.contains("\(keyword) \(name)("), "docs/semantics.md names a test that isn't there: \(name)")
+                #expect(
+                    sources.contains("\(keyword) \(name)("),
+                    "docs/semantics.md names a test that isn't there: \(name)")
             }
         }
         #expect(rules >= 30)
