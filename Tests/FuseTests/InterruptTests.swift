@@ -14,7 +14,8 @@ struct InterruptTests {
     private static let reader = """
         import mmap, signal, sys
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        pages = mmap.mmap(open(sys.argv[1], "rb").fileno(), 0, prot=mmap.PROT_READ)
+        file = open(sys.argv[1], "rb")
+        pages = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         pages.madvise(mmap.MADV_RANDOM)
         pages[0]
         """
@@ -26,7 +27,7 @@ struct InterruptTests {
             #expect(eventually { mount.files.held.withLock { $0.count } == 1 })
             kill(reader, signal)
             #expect(endsBy(signal, reader))
-            #expect(mount.files.held.withLock { $0.count } == 1, "and its read was not answered")
+            try #require(mount.files.held.withLock { $0.count } == 1, "and its read was not answered")
             #expect(eventually { mount.session.requestsInFlight == 0 })
             // The answer that comes late goes nowhere, and the next reader is served.
             mount.files.answer(mount.files.held.withLock { $0.removeFirst() })
@@ -45,7 +46,7 @@ struct InterruptTests {
     func lookup() throws {
         try MountFixture.with { mount in
             let program = try spawn(["stat", mount.path + "/waited-for"])
-            #expect(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
+            try #require(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
             kill(program, SIGINT)
             #expect(endsBy(SIGINT, program))
             let parked = mount.files.heldLookups.withLock { $0.removeFirst() }
@@ -58,7 +59,7 @@ struct InterruptTests {
                 var status = stat()
                 return stat(path + "/waited-for", &status) == 0 ? 0 : errno
             }
-            #expect(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
+            try #require(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
             let isHeard = mount.files.heldLookups.withLock { $0.removeFirst() }.resume().fail(.noSuchFileOrDirectory)
             #expect(isHeard && next.value() == ENOENT)
         }
@@ -78,7 +79,7 @@ struct InterruptTests {
                     var status = stat()
                     return stat(path + "/waited-for", &status) == 0 ? 0 : errno
                 }
-                #expect(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
+                try #require(eventually { mount.files.heldLookups.withLock { $0.count } == 1 })
                 pthread_kill(try #require(thread.withLock { $0 }), number)
                 if number == SIGUSR1 {
                     // The kernel tells of it before it hands out what is asked later.
