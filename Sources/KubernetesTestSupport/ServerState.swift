@@ -23,6 +23,7 @@ struct ServerState {
     var applied: [String: [String: JSON]] = [:]
     var cluster = ClusterState()
     var watchFaults = WatchFaults()
+    var access = AccessRules()
     private var uids = 0
     private var random: SplitMix
 
