@@ -81,7 +81,7 @@ var targets: [Target] = [
 
     // Cluster.
     library("Kubernetes", ["Curl", "PrometheusMetrics", "Threads", log, yaml]),
-    library("Controller", ["Kubernetes", "Curl", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
+    library("Controller", ["Kubernetes", "Curl", "Namespace", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
     library("CSIController", ["Controller", "CSIProtocol", "PrometheusMetrics", log] + grpc),
     library("Imports", ["Controller", "Kubernetes", "PrometheusMetrics", "Threads", log]),
     library("Warming", ["Controller", "Kubernetes", "Curl", "PrometheusMetrics", "Threads", log]),

@@ -1,6 +1,8 @@
 import Logging
+import Namespace
 import PrometheusMetrics
 import S3
+import Threads
 
 /// Asks S3.
 public final class S3Probe: SourceProbe {
@@ -9,8 +11,14 @@ public final class S3Probe: SourceProbe {
     private let logger: Logger
     /// Objects that are counted at most; the count of a larger Dataset is left out.
     private let mostObjects: Int
+    private let addresses: AddressPolicy?
 
-    public init(engine: TransferEngine, metrics: Registry, logger: Logger, mostObjects: Int = 10_000_000) {
+    /// - Parameter addresses: that may be reached; nil: all. With one, the engine should be the probe's own.
+    public init(
+        engine: TransferEngine, metrics: Registry, logger: Logger, mostObjects: Int = 10_000_000,
+        addresses: AddressPolicy? = nil
+    ) {
+        self.addresses = addresses
         self.engine = engine
         self.metrics = metrics
         self.logger = logger
@@ -32,18 +40,67 @@ public final class S3Probe: SourceProbe {
     }
 
     public func count(_ view: DatasetView, credentials: SourceCredentials?) async -> (objects: Int, bytes: Int)? {
-        guard case .success(let client) = client(view, credentials, timeoutMs: 30_000) else { return nil }
-        var total = (objects: 0, bytes: 0)
-        var token: String?
-        repeat {
-            let request = ListRequest(prefix: ObjectKey(view.prefix), continuationToken: token)
-            guard case .success(let page) = await list(client, request), !Task.isCancelled else { return nil }
-            total.objects += page.objects.count
-            total.bytes += page.objects.reduce(0) { $0 + Int(clamping: $1.size) }
-            token = page.nextToken
-            if total.objects > mostObjects { return nil }
-        } while token != nil
+        let result = await measure(view, credentials: credentials, prefix: view.prefix, seconds: 600)
+        guard case .success(let total) = result else { return nil }
         return total
+    }
+
+    /// Counts all keys that begin with `prefix`, by as many LISTs at a time as pay: a million in seconds. Ends with
+    /// `.timedOut` after `seconds`, and where there are more than `mostObjects`; with `.cancelled` if the task is.
+    public func measure(
+        _ view: DatasetView, credentials: SourceCredentials?, prefix: String, seconds: Int
+    ) async -> Result<(objects: Int, bytes: Int), S3Error> {
+        let store: S3Client
+        switch client(view, credentials, timeoutMs: 30_000) {
+        case .failure(let error): return .failure(error)
+        case .success(let client): store = client
+        }
+        let listing = FlatListing(store, prefix: ObjectKey(prefix))
+        let isLate = Locked(false)
+        let limit = Task {
+            try await Task.sleep(for: .seconds(seconds))
+            isLate.withLock { $0 = true }
+            listing.stop()
+        }
+        defer { limit.cancel() }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                // Reading pages blocks, so it has a thread of its own.
+                _ = Thread("count") { [mostObjects] in
+                    let result = Self.total(listing, mostObjects)
+                    let late = isLate.withLock { $0 }
+                    continuation.resume(returning: late ? result.mapError { _ in S3Error.timedOut } : result)
+                }
+            }
+        } onCancel: {
+            listing.stop()
+        }
+    }
+
+    private static func total(
+        _ listing: FlatListing, _ mostObjects: Int
+    ) -> Result<(objects: Int, bytes: Int), S3Error> {
+        var total = (objects: 0, bytes: 0)
+        do throws(ListingFailure<S3Error>) {
+            try listing.forEachPage { page throws(S3Error) in
+                total.objects += page.objects.count
+                total.bytes += page.objects.reduce(0) { $0 + Int(clamping: $1.size) }
+                if total.objects > mostObjects { throw .timedOut }
+            }
+            return .success(total)
+        } catch {
+            switch error {
+            case .listing(let error), .body(let error): return .failure(error)
+            }
+        }
+    }
+
+    /// Why the source can't be listed, within five seconds; nil: it can.
+    public func failure(_ view: DatasetView, credentials: SourceCredentials?) async -> S3Error? {
+        switch await firstPage(view, credentials) {
+        case .success: nil
+        case .failure(let error): error
+        }
     }
 
     private func firstPage(_ view: DatasetView, _ credentials: SourceCredentials?) async -> Result<ListPage, S3Error> {
@@ -85,6 +142,7 @@ public final class S3Probe: SourceProbe {
             credentials: StaticCredentials(keys, origin: "the Dataset's Secret"))
         configuration.requesterPays = source.requesterPays ?? false
         configuration.requestTimeoutMs = timeoutMs
+        configuration.connection.addresses = addresses
         configuration.connection.caPEM = source.caBundle.map { Array($0.utf8) }
         return .success(S3Client(configuration, engine: engine, metrics: metrics, logger: logger))
     }
