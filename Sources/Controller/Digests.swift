@@ -1,9 +1,9 @@
 import CCrypto
 
-enum SHA256 {
-    static func hex(_ text: String) -> String { digest(Array(text.utf8)).hex }
+public enum SHA256 {
+    public static func hex(_ text: String) -> String { digest(Array(text.utf8)).hex }
 
-    static func digest(_ bytes: [UInt8]) -> [UInt8] {
+    public static func digest(_ bytes: [UInt8]) -> [UInt8] {
         var out = [UInt8](repeating: 0, count: 32)
         let status = EVP_Digest(bytes, bytes.count, &out, nil, EVP_sha256(), nil)
         precondition(status == 1, "SHA-256 failed")

@@ -19,6 +19,9 @@ public enum Names {
     /// `namespace/name` of the published claim itself, so that a copy of its manifest isn't taken for ours.
     public static let publishedAs = "millrace.dev/published-as"
 
+    /// On a claim whose Dataset is being made with it: nothing is decided about it before that is done.
+    public static let incomplete = "millrace.dev/incomplete"
+
     // The node checks these again when a pod mounts.
     public static let allowedNamespaces = "millrace.dev/allowedNamespaces"
     public static let revision = "millrace.dev/revision"

@@ -21,7 +21,8 @@ public struct Provisioning: Sendable {
 
     public func decide(_ key: ObjectKey, _ tables: Tables) -> ClaimDecision {
         guard let claim = tables.claims[key], let storageClass = tables.ourClass(of: claim),
-            !claim.metadata.isBeingDeleted, claim.metadata.uid != nil
+            !claim.metadata.isBeingDeleted, claim.metadata.uid != nil,
+            claim.metadata.annotations?[Names.incomplete] == nil
         else { return .nothing }
         let name = Self.volumeName(for: claim)
         let volume = tables.volumes[name]

@@ -21,6 +21,8 @@ public struct PersistentVolumeClaim: KubernetesObject {
     public struct Status: Codable, Sendable {
         /// Pending, Bound or Lost.
         public var phase: String?
+        public var accessModes: [String]?
+        public var capacity: [String: String]?
     }
 
     public var metadata: ObjectMeta

@@ -1,3 +1,4 @@
+import API
 import ArgumentParser
 import CSIController
 import Controller
@@ -43,14 +44,23 @@ struct MillraceController: AsyncParsableCommand {
     var probeSeconds = 300
     @Flag(help: "Don't ask Datasets' sources; the controller then needs no right on Secrets.")
     var noProbes = false
+    @Option(
+        help:
+            "Addresses that URLs which people write may lead to though they are this machine's or its link's, like 10.0.0.0/8."
+    )
+    var allowAddress: [String] = []
     @Flag(help: "Let the policy Immediate delete pods that use what was revoked; needs rights on pods.")
     var allowEviction = false
     @Option(help: "The key of a taint to take off nodes once the driver has registered there; needs rights on nodes.")
     var startupTaint: String?
+    @OptionGroup(title: "HTTP API")
+    var api: APIOptions
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
     @Option(help: "text or json.")
     var logFormat = "text"
+
+    private var addresses: AddressPolicy { AddressPolicy(allowing: allowAddress.compactMap { AddressRange($0) }) }
 
     func validate() throws {
         if noKubernetes && csiEndpoint == nil {
@@ -61,6 +71,9 @@ struct MillraceController: AsyncParsableCommand {
         guard probeSeconds >= 1 else { throw ValidationError("--probe-seconds must be 1 or more") }
         if let startupTaint, !startupTaint.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) || startupTaint.isEmpty {
             throw ValidationError("--startup-taint is the taint's key, like millrace.dev/not-ready")
+        }
+        if let wrong = allowAddress.first(where: { AddressRange($0) == nil }) {
+            throw ValidationError("--allow-address \(wrong) is not an address or a range like 10.0.0.0/8")
         }
         guard Logger.Level(rawValue: logLevel) != nil else {
             throw ValidationError("--log-level \(logLevel) isn't known")
@@ -129,9 +142,13 @@ struct MillraceController: AsyncParsableCommand {
                 if let taints { group.addTask { await taints.run() } }
             }
         }
+        let (apiSettings, apiMetrics) = try api.settings(driver: driverName, addresses: addresses)
+        let httpAPI = try apiSettings.map {
+            try api.service($0, client: client, registry: registry, logger: Logger(label: "api"))
+        }
         // A replica that doesn't lead is ready as well: it can take over.
         let health = try listen(
-            registry, isHealthy: { service.isHealthy && taints?.isHealthy != false }, isReady: { true })
+            registry, at: apiMetrics, isHealthy: { service.isHealthy && taints?.isHealthy != false }, isReady: { true })
         defer { health?.stop() }
         let volumes = VolumeService(
             ids: ids,
@@ -143,6 +160,8 @@ struct MillraceController: AsyncParsableCommand {
         try await untilTermination {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 if let server { group.addTask { try await server.run() } }
+                // Every replica answers: nothing of it depends on who leads.
+                if let httpAPI { group.addTask { try await httpAPI.run() } }
                 group.addTask {
                     if noLeaderElection {
                         await lead()
@@ -171,16 +190,14 @@ struct MillraceController: AsyncParsableCommand {
     }
 
     private func listen(
-        _ registry: Registry, isHealthy: @escaping @Sendable () -> Bool, isReady: @escaping @Sendable () -> Bool
+        _ registry: Registry, at other: APISettings.Listener? = nil, isHealthy: @escaping @Sendable () -> Bool,
+        isReady: @escaping @Sendable () -> Bool
     ) throws -> HealthServer? {
-        guard let metrics else { return nil }
-        let parts = metrics.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 2, let port = Int(parts[1]), (0...65535).contains(port) else {
-            throw ValidationError("--metrics \(metrics) must be ADDRESS:PORT")
-        }
+        guard let listener = try metrics.map({ try APIOptions.listener($0, "--metrics") }) ?? other else { return nil }
         let answers = HealthServer.Answers(isHealthy: isHealthy, isReady: isReady, metrics: registry)
-        guard let server = HealthServer(address: parts[0], port: port, answers) else {
-            throw ValidationError("--metrics \(metrics): \(String(cString: strerror(errno)))")
+        guard let server = HealthServer(address: listener.address, port: listener.port, answers) else {
+            throw ValidationError(
+                "--metrics \(listener.address):\(listener.port): \(String(cString: strerror(errno)))")
         }
         return server
     }

@@ -42,7 +42,15 @@ LEAST = {
     "crds": {"install": False}, "controller": {"replicas": 1, "probes": False}, "metrics": {"enabled": False},
     "storageClasses": [], "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]},
 }
-VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST}
+API = {
+    "api": {
+        "enabled": True, "tlsSecret": "api-tls", "audiences": ["millrace"], "allowAddresses": ["127.0.0.0/8"],
+        "compat": {"enabled": True, "user": "system:serviceaccount:data:pvci-clients"},
+        "service": {"type": "LoadBalancer", "annotations": {"a": "b"}}},
+    "networkPolicy": {"enabled": True},
+}
+API_IN_NAMESPACES = {"api": {"enabled": True, "namespaces": ["data", "courses"]}}
+VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST, "api": API, "api in namespaces": API_IN_NAMESPACES}
 
 
 def render(values, notes=False):
@@ -193,6 +201,37 @@ def test_rights_are_as_small_as_the_values_allow():
     assert not [r for role in kinds(render(EVERYTHING), "ClusterRole") for r in role["rules"] if "secrets" in r["resources"]]
 
 
+def test_the_api_gets_its_rights_only_where_it_is_wanted():
+    with_api, without = set(rules(render(API))), set(rules(render({})))
+    assert not [rule for rule in without if rule[1] in ("tokenreviews", "subjectaccessreviews", "datasetimports")]
+    assert ("authentication.k8s.io", "tokenreviews", "create") in with_api
+    # Secrets are written, and neither listed, changed nor deleted.
+    assert {verb for _, resource, verb in with_api - without if resource == "secrets"} == {"create"}
+    assert not [rule for rule in with_api if "*" in rule or rule[1] in ("clusterroles", "roles", "nodes")]
+    # With namespaces named, nothing of it holds elsewhere.
+    manifests = render(API_IN_NAMESPACES)
+    bound = {binding["roleRef"]["name"] for binding in kinds(manifests, "ClusterRoleBinding")}
+    assert "mr-millrace-api-namespaced" not in bound and "mr-millrace-api" in bound
+    places = [b["metadata"]["namespace"] for b in kinds(manifests, "RoleBinding")
+              if b["roleRef"]["name"] == "mr-millrace-api-namespaced"]
+    assert sorted(places) == ["courses", "data"]
+
+
+def test_the_apis_calls_are_all_granted():
+    """Every verb that the API's source uses on a kind is in its roles."""
+    granted = {(resource, verb) for _, resource, verb in rules(render(API))}
+    plurals = {
+        "PersistentVolume": "persistentvolumes", "PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
+        "StorageClass": "storageclasses", "Dataset": "datasets", "ImportRecord": "datasetimports"}
+    used = {(name, "create") for name in (
+        "tokenreviews", "subjectaccessreviews", "persistentvolumeclaims", "secrets", "datasets", "datasetimports")}
+    for file in (ROOT / "Sources" / "API").glob("*.swift"):
+        text = re.sub(r"\s+", " ", file.read_text())
+        for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(\w+)\.self", text):
+            used.add((plurals[kind], verb))
+    assert len(used) >= 13 and used <= granted, used - granted
+
+
 def test_the_controllers_calls_are_all_granted():
     """Every verb that the controller's source uses on a kind is in its roles."""
     granted = {(resource, verb) for _, resource, verb in rules(render(EVERYTHING))}
@@ -256,7 +295,7 @@ def test_kubelet_path_and_startup_taint_reach_the_pods():
         assert "/var/lib/k0s/kubelet" in text and "/var/lib/kubelet" not in text
 
 
-@pytest.mark.parametrize("name", ["default", "everything", "least"])
+@pytest.mark.parametrize("name", VALUES)
 def test_the_controller_knows_its_arguments(name):
     known = set(re.findall(r"--[a-z-]+", subprocess.run(
         [program("millrace-controller"), "--help"], capture_output=True, text=True, timeout=60).stdout))

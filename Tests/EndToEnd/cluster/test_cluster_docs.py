@@ -86,7 +86,8 @@ def test_every_threat_has_its_test():
     text = (ROOT / "docs/security.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| threat")]
     assert len(rows) >= 15
-    swift = "".join(file.read_text() for file in (ROOT / "Tests/ControllerTests").glob("*.swift"))
+    suites = [ROOT / "Tests/ControllerTests", ROOT / "Tests/APITests"]
+    swift = "".join(file.read_text() for suite in suites for file in suite.glob("*.swift"))
     python = "".join(file.read_text() for file in (ROOT / "Tests/EndToEnd/cluster").glob("test_*.py"))
     for row in rows:
         tests = re.findall(r"`([A-Za-z]+Tests\.\w+|test_\w+)`", row)
