@@ -30,6 +30,8 @@ struct EngineCommand: ParsableCommand {
     var metrics: String?
     @Option(help: "End after so many seconds without a session and without a plugin.")
     var exitWhenIdle: Int?
+    @Flag(help: .hidden)
+    var noResend = false
     @Option(help: "Messages to write: \(LogLevel.allValueStrings.joined(separator: ", ")).")
     var logLevel = LogLevel(level: .info)
     @Option(help: "How messages look.")
@@ -64,7 +66,8 @@ struct EngineCommand: ParsableCommand {
         let registry = Registry()
         let engine = try Engine(
             EngineOptions(
-                memoryBytes: Int(clamping: memory.bytes), cache: cacheDir.map { ($0, cacheSize.bytes) }),
+                memoryBytes: Int(clamping: memory.bytes), cache: cacheDir.map { ($0, cacheSize.bytes) },
+                resends: !noResend),
             metrics: registry, logger: logger)
         let host = try EngineHost(engine, keeper: keeper, metrics: registry, logger: logger)
         let server = try FrameServer(path: socket, name: "engine", handler: host)

@@ -20,6 +20,9 @@ public final class FileSystem: Sendable {
     private let logger: Logger
     private let order: Locked<DirectoryOrder>
     private let orderShare = Locked(FairShare.Stream())
+    /// Whose rights bytes are cached under, and how often that has changed.
+    private let scope: Locked<String>
+    let scopeChanges = Atomic<Int>(0)
     private let staleHandler = Locked<(@Sendable (InodeNumber) -> Void)?>(nil)
 
     private let consumedHandler = Locked<(@Sendable (InodeNumber, Range<UInt64>) -> Void)?>(nil)
@@ -38,6 +41,7 @@ public final class FileSystem: Sendable {
         self.namespace = namespace
         self.cache = cache
         self.options = options
+        scope = Locked(options.scope)
         self.metrics = FileMetrics(metrics)
         self.logger = logger
         order = Locked(DirectoryOrder(depth: options.nextFiles))
@@ -116,10 +120,17 @@ public final class FileSystem: Sendable {
         onConsumed?(file.inode, bytes)
     }
 
+    /// Has everything that is fetched from here on, also for files that are open, cached under another scope; what was
+    /// cached under the one before is no longer read.
+    public func changeScope(_ next: String) {
+        scope.withLock { $0 = next }
+        scopeChanges.add(1, ordering: .releasing)
+    }
+
     func object(_ version: FileVersion) -> CachedObject {
         cache.open(
             FileVersionKey(
-                scope: options.scope, bucket: options.bucket, key: version.key, etag: version.etag,
+                scope: scope.withLock { $0 }, bucket: options.bucket, key: version.key, etag: version.etag,
                 versionID: version.versionID, size: version.size), store: store)
     }
 

@@ -11,13 +11,16 @@ public final class OpenFile: Sendable {
     public let version: FileVersion
 
     private let fileSystem: FileSystem
-    private let object: CachedObject
     private let reading: Locked<Reading>
     private let isKept = Atomic<Bool>(false)
     private let isStale = Atomic<Bool>(false)
     private let isClosed = Atomic<Bool>(false)
 
     private struct Reading {
+        /// Of the scope that counts now, and those of scopes before, which reads may still be in.
+        var object: CachedObject
+        var scopeChanges: Int
+        var retired: [CachedObject] = []
         var readAhead: ReadAhead
         var share = FairShare.Stream()
         var lastReadWaited = false
@@ -31,10 +34,12 @@ public final class OpenFile: Sendable {
         self.fileSystem = fileSystem
         self.inode = inode
         self.version = version
-        object = fileSystem.object(version)
+        let scopeChanges = fileSystem.scopeChanges.load(ordering: .acquiring)
+        let object = fileSystem.object(version)
         let options = fileSystem.options
         reading = Locked(
             Reading(
+                object: object, scopeChanges: scopeChanges,
                 readAhead: ReadAhead(
                     size: version.size,
                     limits: .init(ceilingBytes: options.readAheadBytes, partBytes: options.partBytes)),
@@ -52,11 +57,33 @@ public final class OpenFile: Sendable {
         set { isKept.store(newValue, ordering: .relaxed) }
     }
 
+    /// What the bytes come from. Where the scope has changed since, that is another object.
+    private var object: CachedObject {
+        let changes = fileSystem.scopeChanges.load(ordering: .acquiring)
+        let (known, isCurrent) = reading.withLock { ($0.object, $0.scopeChanges == changes) }
+        if isCurrent { return known }
+        let next = fileSystem.object(version)
+        let isTaken = reading.withLock { reading in
+            guard reading.scopeChanges < changes else { return false }
+            reading.retired.append(reading.object)
+            reading.object = next
+            reading.scopeChanges = changes
+            reading.isWholeAskedFor = false
+            return true
+        }
+        if isTaken { next.observe(self) } else { next.release() }
+        return reading.withLock { $0.object }
+    }
+
     private var isSmall: Bool { version.size > 0 && version.size <= fileSystem.options.wholeObjectBytes }
 
     /// Starts to fetch the whole object where that is one request or two: it is about to be read.
     func fetchIfSmall() {
         guard isSmall else { return }
+        fetchIfSmall(object)
+    }
+
+    private func fetchIfSmall(_ object: CachedObject) {
         let isFirst = reading.withLock { reading in
             defer { reading.isWholeAskedFor = true }
             return !reading.isWholeAskedFor
@@ -73,9 +100,10 @@ public final class OpenFile: Sendable {
         }
         let bytes = offset..<min(version.size, offset + UInt64(count))
         fileSystem.metrics.readBytes.add(bytes.count)
+        let object = object
         if isSmall {
             reading.withLock { $0.wasRead = true }
-            fetchIfSmall()
+            fetchIfSmall(object)
             object.read(bytes, isSequential: false, reply)
             return
         }
@@ -98,10 +126,10 @@ public final class OpenFile: Sendable {
         }
         if begins { fileSystem.streams(Int(version.size)) }
         if let behind { fileSystem.leftBehind(behind, of: self) }
-        if !plan.isEmpty { follow(plan) }
+        if !plan.isEmpty { follow(plan, object) }
     }
 
-    private func follow(_ plan: ReadAhead.Plan) {
+    private func follow(_ plan: ReadAhead.Plan, _ object: CachedObject) {
         if !plan.abandoned.isEmpty { object.abandon(plan.abandoned) }
         if !plan.ahead.isEmpty {
             let end = object.prefetch(plan.ahead, partBytes: Int(plan.partBytes), priority: .readAhead)
@@ -126,13 +154,17 @@ public final class OpenFile: Sendable {
     /// No read is under way or follows.
     public func close() {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
-        let (unread, wasRead, isStreamed) = reading.withLock { ($0.readAhead.unread, $0.wasRead, $0.isStreamed) }
+        let (unread, wasRead, isStreamed, object, retired) = reading.withLock {
+            ($0.readAhead.unread, $0.wasRead, $0.isStreamed, $0.object, $0.retired)
+        }
         if isStreamed { fileSystem.streams(-Int(version.size)) }
         for range in unread { object.abandon(range) }
         fileSystem.closed(self, wasRead: wasRead)
         fileSystem.metrics.openHandles.add(-1)
-        object.stopObserving(self)
-        object.release()
+        for object in retired + [object] {
+            object.stopObserving(self)
+            object.release()
+        }
     }
 }
 

@@ -2,9 +2,17 @@
 /// Layouts are those of <linux/fuse.h>; all integers are in host order.
 enum Protocol {
     enum Opcode {
+        static let forget: UInt32 = 2
         static let read: UInt32 = 15
         static let initialize: UInt32 = 26
         static let interrupt: UInt32 = 36
+        static let notifyReply: UInt32 = 41
+        static let forgetMany: UInt32 = 42
+
+        /// Whether the kernel waits for an answer.
+        static func isAnswered(_ opcode: UInt32) -> Bool {
+            opcode != forget && opcode != forgetMany && opcode != interrupt && opcode != notifyReply
+        }
     }
 
     /// struct fuse_in_header

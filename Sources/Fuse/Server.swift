@@ -16,7 +16,7 @@ public final class Server: Sendable {
         let count = workers ?? min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 2), 16)
         // The threads hold the loop, not the server, whose end is theirs.
         threads.withLock { threads in
-            threads = (0..<count).map { n in Thread("fuse-\(n)") { loop.run() } }
+            threads = (0..<count).map { n in Thread("fuse-\(n)") { loop.run(n) } }
         }
     }
 

@@ -83,9 +83,9 @@ final class ServerLoop: Sendable {
         if slot.active > 0 { state.removed.append(slot) }
     }
 
-    /// What each thread does.
-    func run() {
-        let worker = Worker()
+    /// What each thread does; `number` is the thread's.
+    func run(_ number: Int) {
+        let worker = Worker(lane: number)
         while true {
             var event = epoll_event()
             // One event a time: two sessions with work are two threads' work.

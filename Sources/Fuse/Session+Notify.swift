@@ -47,5 +47,6 @@ extension Request {
     /// Whether the kernel queued the request again after a takeover: the engine before may have begun it.
     public var isResent: Bool { unique & Protocol.resentBit != 0 }
     /// `unique` as it was when the request was sent first.
-    public var originalUnique: UInt64 { unique & ~Protocol.resentBit }
+    public var originalUnique: UInt64 { Self.original(unique) }
+    public static func original(_ unique: UInt64) -> UInt64 { unique & ~Protocol.resentBit }
 }

@@ -17,6 +17,14 @@ public final class Session: @unchecked Sendable {
         case failed(Errno)
     }
 
+    /// What became of the requests that the engine before had read and not answered.
+    public enum Unanswered: Sendable, Equatable {
+        /// The kernel asks them again.
+        case resent
+        /// These, by their `unique`, got EIO.
+        case failed([UInt64])
+    }
+
     public let operations: any Operations
     /// The handshake, to be kept for whoever takes the connection over.
     public private(set) var exchange: InitExchange!
@@ -29,6 +37,7 @@ public final class Session: @unchecked Sendable {
     public var descriptor: FileDescriptor { FileDescriptor(rawValue: fd) }
 
     let fd: Int32
+    private let requests: RequestTable?
     let inFlight = Atomic<Int>(0)
     let waiting = WaitingRequests()
     /// Set when workers shall leave the descriptor alone.
@@ -47,12 +56,12 @@ public final class Session: @unchecked Sendable {
     /// Waits for the kernel's FUSE_INIT on a descriptor that was just mounted, and answers it.
     ///
     /// Takes `descriptor` over: it is closed with the session, also when this throws. `passthrough`: have it where the
-    /// kernel offers it and the process may (CAP_SYS_ADMIN).
+    /// kernel offers it and the process may (CAP_SYS_ADMIN). `requests`: where a successor finds what was under way.
     public static func start(
-        _ descriptor: FileDescriptor, _ operations: any Operations, passthrough: Bool = true, logger: Logger,
-        deadline: Instant = .now.advanced(byMs: 10_000)
+        _ descriptor: FileDescriptor, _ operations: any Operations, passthrough: Bool = true,
+        requests: RequestTable? = nil, logger: Logger, deadline: Instant = .now.advanced(byMs: 10_000)
     ) throws(Errno) -> Session {
-        let session = try Session(descriptor, operations, logger)
+        let session = try Session(descriptor, operations, requests, logger)
         var bytes = try session.receiveInit(deadline)
         guard let exchange = InitExchange(request: bytes) else { throw .protocolError }
         session.finishInit(exchange, &bytes, .replace(with: exchange.answer(passthrough: passthrough)), passthrough)
@@ -60,20 +69,26 @@ public final class Session: @unchecked Sendable {
     }
 
     /// Takes over a connection whose handshake is done: the new libfuse session sees the same FUSE_INIT, its answer is
-    /// kept from the kernel. Then has the kernel queue again what was read from it and never answered; false in
-    /// `resent` where it can't (before Linux 6.9). Call it while nobody else serves the descriptor.
+    /// kept from the kernel. Then has the kernel queue again what was read from it and never answered. Where it can't
+    /// (before Linux 6.9) or mustn't (`resends` is false), what `requests` has of it fails with EIO. Call it while
+    /// nobody else serves the descriptor.
     public static func resume(
         _ descriptor: FileDescriptor, _ exchange: InitExchange, _ operations: any Operations, passthrough: Bool = true,
-        logger: Logger
-    ) throws(Errno) -> (session: Session, resent: Bool) {
-        let session = try Session(descriptor, operations, logger)
+        requests: RequestTable? = nil, resends: Bool = true, logger: Logger
+    ) throws(Errno) -> (session: Session, unanswered: Unanswered) {
+        let session = try Session(descriptor, operations, requests, logger)
         var bytes = exchange.request
         session.finishInit(exchange, &bytes, .swallow, passthrough)
-        return (session, session.requestResend())
+        let known = requests?.takeAll() ?? []
+        if resends && session.requestResend() { return (session, .resent) }
+        return (session, .failed(known.filter(session.fail)))
     }
 
-    private init(_ descriptor: FileDescriptor, _ operations: any Operations, _ logger: Logger) throws(Errno) {
+    private init(
+        _ descriptor: FileDescriptor, _ operations: any Operations, _ requests: RequestTable?, _ logger: Logger
+    ) throws(Errno) {
         self.operations = operations
+        self.requests = requests
         self.logger = logger
         fd = descriptor.rawValue
         let flags = fcntl(fd, F_GETFL)
@@ -110,6 +125,11 @@ public final class Session: @unchecked Sendable {
         close(nowhere)
     }
 
+    /// read(2) of the next request by a worker.
+    func receive(into buffer: UnsafeMutableRawBufferPointer, lane: Int) -> Int {
+        requests?.receive(fd, into: buffer, lane: lane) ?? read(fd, buffer.baseAddress, buffer.count)
+    }
+
     /// Writes one whole message to the kernel; -1 with errno where it doesn't take it.
     func write(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int {
         if isSealed.load(ordering: .relaxed) {
@@ -118,7 +138,22 @@ public final class Session: @unchecked Sendable {
         }
         while true {
             let n = writev(fd, parts, count)
-            if n >= 0 || errno != EINTR { return n }
+            if n < 0 && errno == EINTR { continue }
+            // Answered, or given up (ENOENT): nobody answers it again. Notifications have the number 0.
+            if let requests, n >= 0 || errno == ENOENT, parts[0].iov_len >= Protocol.outHeaderBytes {
+                let unique = parts[0].iov_base.load(fromByteOffset: 8, as: UInt64.self)
+                if unique != 0 { requests.remove(unique) }
+            }
+            return n
+        }
+    }
+
+    /// Answers EIO to a request that was never seen here. False where the kernel no longer waits for it.
+    private func fail(_ unique: UInt64) -> Bool {
+        var header = Protocol.outHeader(Protocol.outHeaderBytes, -EIO, unique)
+        return withUnsafeMutableBytes(of: &header) {
+            var part = iovec(iov_base: $0.baseAddress, iov_len: $0.count)
+            return write(&part, 1) >= 0
         }
     }
 

@@ -8,8 +8,12 @@ final class Worker {
         case ended(Session.Ending)
     }
 
+    private let lane: Int
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Protocol.requestBufferBytes, alignment: 4096)
     private var read = ReadRequest()
+
+    /// `lane`: its number among the workers.
+    init(lane: Int) { self.lane = lane }
 
     deinit { buffer.deallocate() }
 
@@ -17,7 +21,7 @@ final class Worker {
     func serve(_ session: Session, atMost limit: Int) -> Outcome {
         for _ in 0..<limit {
             if session.isStopping.load(ordering: .relaxed) { return .drained }
-            let n = Glibc.read(session.fd, buffer.baseAddress, buffer.count)
+            let n = session.receive(into: buffer, lane: lane)
             if n >= Protocol.inHeaderBytes {
                 handle(UnsafeMutableRawBufferPointer(rebasing: buffer[0..<n]), session)
                 continue

@@ -20,6 +20,7 @@ public final class Engine: Sendable {
     private let idle: IdleWatch
     private let metrics: Registry
     private let operationMetrics: OperationMetrics
+    private let resends: Bool
     private let logger: Logger
     private let live = Locked<[MountedSession]>([])
 
@@ -27,6 +28,7 @@ public final class Engine: Sendable {
     public init(_ options: EngineOptions, metrics: Registry, logger: Logger) throws {
         self.metrics = metrics
         self.logger = logger
+        resends = options.resends
         let disk = try options.cache.map {
             try DiskCache(directory: $0.directory, maxBytes: $0.maxBytes, metrics: metrics, logger: logger)
         }
@@ -42,6 +44,9 @@ public final class Engine: Sendable {
 
     deinit { stop() }
 
+    /// Whether the kernel asks a successor what this engine leaves unanswered.
+    var canResend: Bool { resends && sessions.allSatisfy { $0.session.exchange.offered.contains(.resend) } }
+
     public var sessions: [MountedSession] { live.withLock { $0 } }
 
     // MARK: - Beginning
@@ -51,13 +56,13 @@ public final class Engine: Sendable {
     /// needn't ask again.
     public func mount(
         _ description: SessionDescription, store: any ObjectStore, at path: String, allowOther: Bool = true,
-        root: (page: ListPage, sent: Instant)? = nil
+        legacy: SessionLegacy? = nil, root: (page: ListPage, sent: Instant)? = nil
     ) throws(MountError) -> MountedSession {
         let path = MountPath.resolved(path)
         try DeadMount.detach(at: path, logger: logger)
         let descriptor = try Mounter.mount(.init(source: description.source, allowOther: allowOther), at: path)
         do throws(MountError) {
-            let session = try serve(description, store: store, descriptor: descriptor, path: path)
+            let session = try serve(description, store: store, descriptor: descriptor, legacy: legacy, path: path)
             if let root { session.operations.fileSystem.namespace.begin(with: root.page, sent: root.sent) }
             tuneReadAhead(description, path)
             return session
@@ -68,17 +73,18 @@ public final class Engine: Sendable {
     }
 
     /// Serves a connection that somebody else has just mounted: the kernel's FUSE_INIT is still to be answered.
-    /// `descriptor` is the engine's from here on. What a successor needs goes into `journal`.
+    /// `descriptor` is the engine's from here on. What a successor needs goes into `legacy`.
     public func serve(
         _ description: SessionDescription, store: any ObjectStore, descriptor: FileDescriptor,
-        journal: SessionJournal? = nil, path: String? = nil
+        legacy: SessionLegacy? = nil, path: String? = nil
     ) throws(MountError) -> MountedSession {
         let ended = Promise<Session.Ending>()
-        let operations = operations(description, store, journal, ended)
+        let operations = operations(description, store, legacy?.journal, ended)
         do throws(Errno) {
             let session = try Session.start(
-                descriptor, operations, passthrough: description.passesThrough, logger: logger)
-            journal?.initialized(session.exchange)
+                descriptor, operations, passthrough: description.passesThrough, requests: legacy?.requests,
+                logger: logger)
+            legacy?.journal.initialized(session.exchange)
             return try begin(session, description, path, operations, ended)
         } catch {
             throw MountError(.other, "the connection to the kernel fails: \(error)")
@@ -88,12 +94,13 @@ public final class Engine: Sendable {
     /// Takes over a session whose engine is gone, from its journal: inodes, open files and directories go on, and what
     /// was asked and not answered is asked again.
     ///
-    /// Where the kernel can't ask again (before Linux 6.9), `resent` is false: what the dead engine had read hangs until
-    /// the connection is aborted. After `detach`, nothing is left unanswered, so nothing hangs.
+    /// Where the kernel can't ask again (before Linux 6.9), exactly what the dead engine had read fails with EIO. After
+    /// `detach`, nothing is left unanswered, so nothing fails.
     public func adopt(
-        _ description: SessionDescription, store: any ObjectStore, descriptor: FileDescriptor, journal: SessionJournal,
+        _ description: SessionDescription, store: any ObjectStore, descriptor: FileDescriptor, legacy: SessionLegacy,
         path: String? = nil
-    ) throws(MountError) -> (session: MountedSession, resent: Bool) {
+    ) throws(MountError) -> (session: MountedSession, unanswered: Session.Unanswered) {
+        let journal = legacy.journal
         guard let request = journal.inherited.initRequest, let exchange = InitExchange(request: request) else {
             try? descriptor.close()
             throw MountError(.other, "the session's journal has no handshake: it was never served")
@@ -102,9 +109,11 @@ public final class Engine: Sendable {
         let operations = operations(description, store, journal, ended)
         operations.restore(journal.inherited)
         do throws(Errno) {
-            let (session, resent) = try Session.resume(
-                descriptor, exchange, operations, passthrough: description.passesThrough, logger: logger)
-            return (try begin(session, description, path, operations, ended), resent)
+            let (session, unanswered) = try Session.resume(
+                descriptor, exchange, operations, passthrough: description.passesThrough, requests: legacy.requests,
+                resends: resends, logger: logger)
+            if case .failed(let uniques) = unanswered { operations.dropUnanswered(Set(uniques)) }
+            return (try begin(session, description, path, operations, ended), unanswered)
         } catch {
             throw MountError(.other, "the connection to the kernel fails: \(error)")
         }

@@ -50,4 +50,10 @@ public final class MountedSession: Sendable {
             requestsInFlight: session.requestsInFlight, inodes: counts.inodes, metadataBytes: counts.bytes,
             hasPassthrough: session.hasPassthrough, ending: ended.wait(until: .now))
     }
+
+    /// The files that are known from listings, and their bytes.
+    public var knownObjects: (count: Int, bytes: UInt64) { operations.fileSystem.namespace.knownObjects }
+
+    /// Whose rights the bytes are cached under that are fetched from here on; those before are not used again.
+    public func changeScope(_ scope: String) { operations.fileSystem.changeScope(scope) }
 }

@@ -59,11 +59,14 @@ public struct EngineOptions: Sendable {
     public var slowRequestMs: Int
     /// Memory that isn't needed goes back to the system after so long without a READ.
     public var idleMs: Int
+    /// Whether the kernel is had ask again what a dead engine left unanswered; false does as on kernels before 6.9.
+    public var resends: Bool
 
     public init(
         memoryBytes: Int = 512 << 20, cache: (directory: String, maxBytes: UInt64)? = nil, workers: Int? = nil,
-        slowRequestMs: Int = 5000, idleMs: Int = 10_000
+        slowRequestMs: Int = 5000, idleMs: Int = 10_000, resends: Bool = true
     ) {
+        self.resends = resends
         self.memoryBytes = memoryBytes
         self.cache = cache
         self.workers = workers

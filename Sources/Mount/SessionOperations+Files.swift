@@ -59,7 +59,7 @@ extension SessionOperations {
         request.reply()
     }
 
-    private func closeFile(_ handle: UInt64) {
+    func closeFile(_ handle: UInt64) {
         journal?.closed(handle)
         guard let value = files.remove(handle) else { return }
         value.file.close()

@@ -79,7 +79,7 @@ extension SessionOperations {
         request.reply()
     }
 
-    private func closeDirectory(_ handle: UInt64) {
+    func closeDirectory(_ handle: UInt64) {
         journal?.closedDirectory(handle)
         directories.remove(handle)?.stream.close()
     }

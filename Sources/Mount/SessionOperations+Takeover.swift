@@ -24,4 +24,11 @@ extension SessionOperations {
             }
         }
     }
+
+    /// Handles of opens that failed under the engine before: the kernel never learned of them.
+    func dropUnanswered(_ uniques: Set<UInt64>) {
+        let originals = Set(uniques.map(Request.original))
+        for (handle, value) in files.all where originals.contains(value.unique) { closeFile(handle) }
+        for (handle, value) in directories.all where originals.contains(value.unique) { closeDirectory(handle) }
+    }
 }

@@ -57,6 +57,8 @@ final class Block {
     let count: Int
     /// Entries that the kernel knows.
     var known: Int
+    /// Its files that are in the bucket, as it was made.
+    let files: (count: Int, bytes: UInt64)
     let entries: UnsafeMutablePointer<Entry>
     private let bytes: UnsafeMutableRawPointer
     private let byteCount: Int
@@ -73,13 +75,19 @@ final class Block {
         entries = memory.bindMemory(to: Entry.self, capacity: count)
         bytes = memory + count * MemoryLayout<Entry>.stride
         known = 0
+        var files = (count: 0, bytes: UInt64(0))
         var i = 0
         for var entry in source {
             entry.offset -= UInt32(first)
             if entry.isKnown { known += 1 }
+            if !entry.isDirectory && !entry.isGone {
+                files.count += 1
+                files.bytes &+= entry.size
+            }
             (entries + i).initialize(to: entry)
             i += 1
         }
+        self.files = files
         bytes.copyMemory(from: sourceBytes.baseAddress! + first, byteCount: byteCount)
     }
 

@@ -118,6 +118,10 @@ public final class Namespace: @unchecked Sendable {
     /// Inodes that the kernel knows, and bytes of all that is kept.
     public var counts: (inodes: Int, bytes: Int) { lock.withLock { (table.index.count, table.memory) } }
 
+    /// Files that are known from listings, and the sum of their sizes. A part of the bucket that nobody looked at, or
+    /// that was dropped to save memory, is not in it.
+    public var knownObjects: (count: Int, bytes: UInt64) { lock.withLock { table.files } }
+
     // MARK: Journal
 
     /// Set before first use.

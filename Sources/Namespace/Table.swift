@@ -11,6 +11,8 @@ final class Table {
     private var newest: Directory?
     /// Of blocks, ranges and directories.
     private(set) var bytes = 0
+    /// Files in the bucket, as far as they are known.
+    private(set) var files = (count: 0, bytes: UInt64(0))
     var maxBytes: Int
     var journal: JournalQueue?
     var merge = MergeBuffer()
@@ -107,12 +109,14 @@ final class Table {
         if Int(id) == blocks.count { blocks.append(nil) }
         blocks[Int(id)] = .passUnretained(block)
         self.bytes += block.memory
+        files = (files.count + block.files.count, files.bytes &+ block.files.bytes)
         return block
     }
 
     /// The block itself goes with the last reference of its directory.
     func freeBlock(_ block: Block) {
         bytes -= block.memory
+        files = (files.count - block.files.count, files.bytes &- block.files.bytes)
         blocks[Int(block.id)] = nil
         freeBlocks.append(block.id)
     }

@@ -15,11 +15,14 @@ public struct SessionRecord: Sendable {
     public var secrets: Descriptor
     /// The inode table: shared memory that the engine writes as it goes.
     public var journal: Descriptor
+    /// The requests under way: shared memory, too. Nil where a version left the session that had none.
+    public var requests: Descriptor?
 
     public init(
         id: String, spec: SessionSpec, connection: UInt32, initExchange: [UInt8], writtenBy: String,
-        device: Descriptor, secrets: Descriptor, journal: Descriptor
+        device: Descriptor, secrets: Descriptor, journal: Descriptor, requests: Descriptor? = nil
     ) {
+        self.requests = requests
         self.id = id
         self.spec = spec
         self.connection = connection
@@ -52,7 +55,8 @@ extension SessionRecord {
         fields.add(Tag.writtenBy, writtenBy)
         return KeptItem(
             name: id, payload: fields.encoded,
-            descriptors: [("device", device), ("secrets", secrets), ("journal", journal)])
+            descriptors: [("device", device), ("secrets", secrets), ("journal", journal)]
+                + (requests.map { [("requests", $0)] } ?? []))
     }
 
     init(_ item: KeptItem) throws(NodeError) {
@@ -73,6 +77,7 @@ extension SessionRecord {
             id: item.name, spec: try SessionSpec(Fields(decoding: spec)),
             connection: UInt32(truncatingIfNeeded: connection),
             initExchange: fields.bytes(Tag.initExchange) ?? [], writtenBy: fields.text(Tag.writtenBy) ?? "?",
-            device: try descriptor("device"), secrets: try descriptor("secrets"), journal: try descriptor("journal"))
+            device: try descriptor("device"), secrets: try descriptor("secrets"), journal: try descriptor("journal"),
+            requests: item.descriptors.first { $0.role == "requests" }?.descriptor)
     }
 }

@@ -31,6 +31,38 @@ private let mib: UInt64 = 1024 * 1024
         #expect(f.isAtRest)
     }
 
+    /// What one identity fetched is not shown to another, in files that are open or opened later; nor the other way.
+    @Test func aChangedScopeReadsNothingOfTheOneBefore() throws {
+        for size in [100 * kib, 20 * mib] {
+            let f = Fixture()
+            f.store.put("a", .generated(size: size, seed: 1))
+            let file = try f.open("a").get()
+            func first() -> Reader.Answer? { f.read(file, 0, 4096) }
+            let expected = bytes(0..<4096, size: size, seed: 1)
+            #expect(first() == expected)
+            f.store.clearLog()
+            #expect(first() == expected)
+            #expect(gets(f).isEmpty)
+            f.fileSystem.changeScope("other")
+            #expect(first() == expected)
+            #expect(!gets(f).isEmpty)
+            f.store.clearLog()
+            #expect(first() == expected)
+            #expect(gets(f).allSatisfy { $0.lowerBound > 0 }, "only what is read ahead")
+            let second = try f.open("a").get()
+            f.store.clearLog()
+            #expect(f.read(second, 0, 4096) == expected)
+            #expect(gets(f).allSatisfy { $0.lowerBound > 0 })
+            f.fileSystem.changeScope("s")
+            f.store.clearLog()
+            #expect(f.read(second, 0, 4096) == expected)
+            file.close()
+            second.close()
+            f.settle()
+            #expect(f.isAtRest)
+        }
+    }
+
     @Test func anEmptyFileAsksNothing() throws {
         let f = Fixture()
         f.store.put("a", "")

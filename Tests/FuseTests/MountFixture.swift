@@ -13,12 +13,12 @@ final class MountFixture {
     let session: Session
     let entry: MountEntry
 
-    init(crowdSize: Int = 1000, workers: Int? = nil) throws {
+    init(crowdSize: Int = 1000, workers: Int? = nil, requests: RequestTable? = nil) throws {
         path = try temporaryDirectory()
         files = MemoryFileSystem(crowdSize: crowdSize)
         server = try Server(workers: workers)
         let descriptor = try Mounter.mount(.init(source: "memory"), at: path)
-        session = try Session.start(descriptor, files, logger: Logger(label: "test"))
+        session = try Session.start(descriptor, files, requests: requests, logger: Logger(label: "test"))
         try server.add(session)
         entry = try #require(MountTable.entry(at: path))
     }
@@ -40,8 +40,10 @@ final class MountFixture {
         #expect(MountTable.entry(at: path) == nil)
     }
 
-    static func with(crowdSize: Int = 1000, workers: Int? = nil, _ body: (MountFixture) throws -> Void) throws {
-        let fixture = try MountFixture(crowdSize: crowdSize, workers: workers)
+    static func with(
+        crowdSize: Int = 1000, workers: Int? = nil, requests: RequestTable? = nil, _ body: (MountFixture) throws -> Void
+    ) throws {
+        let fixture = try MountFixture(crowdSize: crowdSize, workers: workers, requests: requests)
         defer { fixture.close() }
         try body(fixture)
     }

@@ -1,9 +1,11 @@
-import Fuse
+import CLinux
 import Glibc
 import Logging
 import SystemPackage
 import Testing
 import Threads
+
+@testable import Fuse
 
 private typealias Inode = MemoryFileSystem.Inode
 
@@ -30,9 +32,9 @@ struct TakeoverTests {
                 mount.server.remove(mount.session)
 
                 let successor = MemoryFileSystem()
-                let (session, resent) = try Session.resume(
+                let (session, unanswered) = try Session.resume(
                     copy, mount.session.exchange, successor, logger: Logger(label: "test"))
-                #expect(resent)
+                #expect(unanswered == .resent)
                 let server = try Server()
                 try server.add(session)
                 defer { server.stop() }
@@ -48,6 +50,47 @@ struct TakeoverTests {
                 try #expect(readAll(fd) == pattern.bytes(of: Inode.hello, 0..<5))
                 try #expect(withOpen(path + "/big") { try readAll($0).count } == 8 << 20 | 77)
                 server.remove(session)
+            }
+        }
+    }
+
+    @Test("without asking again, exactly what the first server had not answered fails")
+    func withoutResend() throws {
+        let memory = FileDescriptor(rawValue: clinux_memory_file("requests-test"))
+        defer { try? memory.close() }
+        try MountFixture.with(requests: try RequestTable(file: memory)) { mount in
+            let path = mount.path
+            try withOpen(path + "/hello") { fd in
+                let readers = (0..<4).map { n in
+                    onThread { () -> Int32 in
+                        let fd = open(path + "/slow", O_RDONLY | directIO)
+                        defer { close(fd) }
+                        var bytes = [UInt8](repeating: 0, count: 1000)
+                        return pread(fd, &bytes, 1000, n * 512) == -1 ? errno : 0
+                    }
+                }
+                #expect(eventually { mount.files.held.withLock { $0.count } == 4 })
+                let copy = mount.copyOfDescriptor()
+                mount.server.remove(mount.session)
+                let (session, unanswered) = try Session.resume(
+                    copy, mount.session.exchange, MemoryFileSystem(), requests: try RequestTable(file: memory),
+                    resends: false, logger: Logger(label: "test"))
+                guard case .failed(let uniques) = unanswered else {
+                    Issue.record("asked again")
+                    return
+                }
+                #expect(uniques.count == 4)
+                let server = try Server()
+                try server.add(session)
+                defer { server.stop() }
+                for reader in readers { #expect(reader.value() == EIO) }
+                // The rest goes on, and what is answered leaves nothing behind.
+                try #expect(readAll(fd) == pattern.bytes(of: Inode.hello, 0..<5))
+                try #expect(withOpen(path + "/big") { try readAll($0).count } == 8 << 20 | 77)
+                #expect(eventually { session.requestsInFlight == 0 })
+                server.remove(session)
+                #expect(try RequestTable(file: memory).takeAll().isEmpty)
+                for read in mount.files.held.withLock({ $0 }) { read.failed(.ioError) }
             }
         }
     }

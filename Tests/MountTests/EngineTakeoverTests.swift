@@ -17,25 +17,28 @@ struct EngineTakeoverTests {
     private final class Kept {
         let device: FileDescriptor
         let memory: FileDescriptor
+        let requests: FileDescriptor
         let path: String
 
         init(_ path: String) throws {
             self.path = path
             device = try Mounter.mount(.init(source: "s3://kept"), at: path)
             memory = FileDescriptor(rawValue: clinux_memory_file("journal-test"))
+            requests = FileDescriptor(rawValue: clinux_memory_file("requests-test"))
         }
         func copy() -> FileDescriptor { FileDescriptor(rawValue: fcntl(device.rawValue, F_DUPFD_CLOEXEC, 0)) }
-        func journal() throws -> SessionJournal {
-            try SessionJournal(descriptor: memory, logger: quiet)
+        func legacy() throws -> SessionLegacy {
+            try SessionLegacy(journal: memory, requests: requests, logger: quiet)
         }
         deinit {
             try? device.close()
             try? memory.close()
+            try? requests.close()
         }
     }
 
-    private func engine() throws -> Engine {
-        try Engine(EngineOptions(memoryBytes: 32 << 20), metrics: Registry(), logger: quiet)
+    private func engine(resends: Bool = true) throws -> Engine {
+        try Engine(EngineOptions(memoryBytes: 32 << 20, resends: resends), metrics: Registry(), logger: quiet)
     }
 
     @Test("files stay open with their numbers, directories go on where they were")
@@ -49,7 +52,7 @@ struct EngineTakeoverTests {
             let kept = try Kept(path)
             var owner = try engine()
             var session = try owner.serve(
-                EngineFixture.lasting, store: store, descriptor: kept.copy(), journal: kept.journal())
+                EngineFixture.lasting, store: store, descriptor: kept.copy(), legacy: kept.legacy())
 
             let fd = open(path + "/a/b/file", O_RDONLY)
             var before = stat()
@@ -63,9 +66,9 @@ struct EngineTakeoverTests {
                 owner.stop()
                 owner = try engine()
                 let adopted = try owner.adopt(
-                    EngineFixture.lasting, store: store, descriptor: kept.copy(), journal: kept.journal())
+                    EngineFixture.lasting, store: store, descriptor: kept.copy(), legacy: kept.legacy())
                 session = adopted.session
-                #expect(adopted.resent)
+                #expect(adopted.unanswered == .resent)
 
                 var chunk = [UInt8](repeating: 0, count: 1 << 20)
                 let place = UInt64(round + 1) << 20
@@ -99,7 +102,7 @@ struct EngineTakeoverTests {
             let kept = try Kept(path)
             var owner = try engine()
             var session = try owner.serve(
-                EngineFixture.fresh, store: store, descriptor: kept.copy(), journal: kept.journal())
+                EngineFixture.fresh, store: store, descriptor: kept.copy(), legacy: kept.legacy())
             store.latencyMs = 4
             let isOver = Locked(false)
             let turns = Locked(0)
@@ -123,7 +126,7 @@ struct EngineTakeoverTests {
                 let former = owner
                 owner = try engine()
                 session = try owner.adopt(
-                    EngineFixture.fresh, store: store, descriptor: kept.copy(), journal: kept.journal()
+                    EngineFixture.fresh, store: store, descriptor: kept.copy(), legacy: kept.legacy()
                 ).session
                 former.stop()
             }
@@ -137,14 +140,57 @@ struct EngineTakeoverTests {
         }
     }
 
+    @Test("where the kernel can't ask again, opens under way fail and leave no handle; what is open goes on")
+    func withoutResend() throws {
+        try EngineFixture.with { fixture in
+            let store = fixture.store
+            store.put("open", "it is")
+            store.put("slow", .generated(size: 1 << 20, seed: 1))
+            let path = fixture.makeMountPoint("m")
+            let kept = try Kept(path)
+            var owner = try engine(resends: false)
+            var session = try owner.serve(
+                EngineFixture.lasting, store: store, descriptor: kept.copy(), legacy: kept.legacy())
+            try withOpen(path + "/open") { fd in
+                store.latencyMs = 60_000
+                let reader = onThread { () -> Errno? in
+                    do {
+                        _ = try contents(path + "/slow")
+                        return nil
+                    } catch { return error as? Errno }
+                }
+                #expect(eventually { session.status.requestsInFlight > 0 })
+                owner.detach(session, deadline: .now)
+                let former = owner
+                owner = try engine(resends: false)
+                let adopted = try owner.adopt(
+                    EngineFixture.lasting, store: store, descriptor: kept.copy(), legacy: kept.legacy())
+                session = adopted.session
+                guard case .failed(let uniques) = adopted.unanswered else {
+                    Issue.record("asked again")
+                    return
+                }
+                #expect(!uniques.isEmpty)
+                #expect(reader.value() == .some(.ioError))
+                store.latencyMs = 0
+                try #expect(readAll(fd) == Array("it is".utf8))
+                #expect(session.status.openFiles == 1)
+                former.stop()
+            }
+            try #expect(contents(path + "/slow").count == 1 << 20)
+            #expect(eventually { session.status.openFiles == 0 })
+            owner.stop()
+        }
+    }
+
     @Test("an empty journal can't be adopted")
     func emptyJournal() throws {
         try EngineFixture.with { fixture in
             let kept = try Kept(fixture.makeMountPoint("m"))
-            #expect(try kept.journal().isEmpty)
+            #expect(try kept.legacy().journal.isEmpty)
             #expect(throws: MountError.self) {
                 try fixture.engine.adopt(
-                    EngineFixture.fresh, store: fixture.store, descriptor: kept.copy(), journal: kept.journal())
+                    EngineFixture.fresh, store: fixture.store, descriptor: kept.copy(), legacy: kept.legacy())
             }
         }
     }

@@ -3,6 +3,16 @@ import Testing
 @testable import Namespace
 
 @Suite struct MemoryTests {
+    @Test func knownFilesAreCountedOnceHoweverOftenTheyAreListed() throws {
+        let world = World((0..<2500).map { "d/\($0)" } + ["x"])
+        #expect(world.namespace.knownObjects == (0, 0))
+        let directory = try world.lookup("d").get().inode
+        for _ in 0..<3 {
+            #expect(try world.list(directory).get().count == 2500)
+            #expect(world.namespace.knownObjects.count >= 2500 && world.namespace.knownObjects.count <= 2501)
+        }
+    }
+
     @Test func aKnownKeyCostsAtMost80Bytes() throws {
         var keys: [String] = []
         for d in 0..<50 { for f in 0..<1000 { keys.append("d" + padded(d, 4) + "/f" + padded(f, 6) + ".bin") } }

@@ -64,6 +64,19 @@ private func descriptorCount() -> Int {
         #expect(throws: NodeError.refused(.notFound, "nothing is kept as a")) { try next.get("a") }
     }
 
+    /// From a version that had no table of requests, and back to it.
+    @Test func aSessionWithoutOneOfTheDescriptorsIsTakenAllTheSame() throws {
+        let keeper = try TestKeeper()
+        let engine = try KeeperClient(path: keeper.path)
+        var session = try record("a")
+        try engine.put(session)
+        #expect(try engine.get("a").requests == nil)
+        session.requests = try .memory("requests")
+        try engine.put(session)
+        #expect(try engine.get("a").requests != nil)
+        #expect(try engine.get("a").journal.contents(limit: 100).isEmpty)
+    }
+
     @Test func aSecondEngineWaitsForTheEndOfTheFirst() throws {
         let keeper = try TestKeeper()
         let first = try KeeperClient(path: keeper.path)

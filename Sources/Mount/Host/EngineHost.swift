@@ -8,8 +8,10 @@ import Threads
 
 /// An engine for sessions that a plugin mounts: takes over what the keeper holds, then serves the plugin's requests.
 public final class EngineHost: FrameHandler {
-    /// Requests under way when an engine drains have this long; the successor's kernel asks again what is left.
+    /// Requests under way when an engine drains have this long; the kernel asks the successor what is left.
     static let drainTimeoutMs = 2_000
+    /// The same where the kernel can't ask again, so that what is left fails. Pods have 30 s to end.
+    static let patientDrainTimeoutMs = 20_000
     public static let version = "0.1.0"
 
     private let engine: Engine
@@ -59,8 +61,8 @@ public final class EngineHost: FrameHandler {
                         id: $0.record.id, spec: $0.record.spec, connection: $0.record.connection, failure: $0.failure)
                 })
         case .statistics(let id):
-            let known = try session(id).mounted.status
-            return .statistics(SessionStatistics(bytes: 0, objects: UInt64(known.inodes)))
+            let known = try session(id).mounted.knownObjects
+            return .statistics(SessionStatistics(bytes: known.bytes, objects: UInt64(known.count)))
         case .drain:
             guard keeper != nil else { throw .refused(.invalid, "without a keeper nobody would serve the sessions") }
             drain()
@@ -85,18 +87,20 @@ public final class EngineHost: FrameHandler {
         let source = try stores.source(try SessionCredentials(sealed: opening.secrets), for: opening.spec)
         try stores.check(opening.spec, source)
         let credentials = SessionCredentialsSource(source)
-        let memory = try Descriptor.memory("millrace-journal")
+        let journal = try Descriptor.memory("millrace-journal")
+        let requests = try Descriptor.memory("millrace-requests")
         let mounted: MountedSession
         do {
             mounted = try engine.serve(
                 SessionDescription(opening.spec), store: try stores.client(opening.spec, credentials),
-                descriptor: try opening.device.duplicated(), journal: try journal(memory))
+                descriptor: try opening.device.duplicated(), legacy: try legacy(journal, requests))
         } catch {
             throw .refused(.failed, "session \(opening.id) cannot be served: \(error)")
         }
         let record = SessionRecord(
             id: opening.id, spec: opening.spec, connection: opening.connection, initExchange: mounted.initRequest,
-            writtenBy: Self.version, device: opening.device, secrets: opening.secrets, journal: memory)
+            writtenBy: Self.version, device: opening.device, secrets: opening.secrets, journal: journal,
+            requests: requests)
         sessions.withLock { $0[opening.id] = HostedSession(record: record, mounted: mounted, credentials: credentials) }
         keeper?.put(record)
         logger.info(
@@ -105,8 +109,13 @@ public final class EngineHost: FrameHandler {
 
     private func update(_ id: String, _ scope: String, _ secrets: Descriptor) throws(NodeError) {
         let session = try session(id)
-        session.credentials.replace(
-            try stores.source(try SessionCredentials(sealed: secrets), for: session.record.spec))
+        let source = try stores.source(try SessionCredentials(sealed: secrets), for: session.record.spec)
+        let isAnotherIdentity = scope != session.record.spec.scope
+        // Keys that can't read what is mounted would fail live readers; those that work go on meanwhile.
+        if isAnotherIdentity { try stores.check(session.record.spec, source) }
+        session.credentials.replace(source)
+        // After the credentials: nothing that the old ones bring is kept under the new ones' name.
+        if isAnotherIdentity { session.mounted.changeScope(scope) }
         let record = sessions.withLock { sessions -> SessionRecord? in
             sessions[id]?.record.secrets = secrets
             sessions[id]?.record.spec.scope = scope
@@ -126,9 +135,11 @@ public final class EngineHost: FrameHandler {
 
     // MARK: Takeover
 
-    private func journal(_ memory: Descriptor) throws(NodeError) -> SessionJournal {
+    private func legacy(_ journal: Descriptor, _ requests: Descriptor) throws(NodeError) -> SessionLegacy {
         do throws(Errno) {
-            return try SessionJournal(descriptor: FileDescriptor(rawValue: memory.raw), logger: logger)
+            return try SessionLegacy(
+                journal: FileDescriptor(rawValue: journal.raw), requests: FileDescriptor(rawValue: requests.raw),
+                logger: logger)
         } catch {
             throw .system(error, "a session's journal")
         }
@@ -136,12 +147,15 @@ public final class EngineHost: FrameHandler {
 
     private func adopt(_ record: SessionRecord) {
         let began = Instant.now
+        var record = record
         do {
+            let requests = try record.requests ?? Descriptor.memory("millrace-requests")
+            record.requests = requests
             let source = try stores.source(try SessionCredentials(sealed: record.secrets), for: record.spec)
             let credentials = SessionCredentialsSource(source)
-            let (mounted, resent) = try engine.adopt(
+            let (mounted, unanswered) = try engine.adopt(
                 SessionDescription(record.spec), store: try stores.client(record.spec, credentials),
-                descriptor: try record.device.duplicated(), journal: try journal(record.journal))
+                descriptor: try record.device.duplicated(), legacy: try legacy(record.journal, requests))
             sessions.withLock {
                 $0[record.id] = HostedSession(record: record, mounted: mounted, credentials: credentials)
             }
@@ -150,9 +164,12 @@ public final class EngineHost: FrameHandler {
                 metadata: [
                     "session": "\(record.id)", "from": "\(record.writtenBy)",
                     "ms": "\(Int(Instant.now.ms(since: began)))",
-                    "resent": "\(resent)",
                 ])
-            if !resent { LostRequests.watch(record, mounted, logger) }
+            if case .failed(let requests) = unanswered, !requests.isEmpty {
+                logger.error(
+                    "the engine before ended with requests under way, and the kernel (before 6.9) can't ask again: they failed",
+                    metadata: ["session": "\(record.id)", "requests": "\(requests.count)"])
+            }
         } catch {
             logger.error(
                 "a session cannot be taken over; its readers get errors",
@@ -169,7 +186,8 @@ public final class EngineHost: FrameHandler {
                 return !isDrained
             })
         else { return }
-        let deadline = Instant.now.advanced(byMs: Self.drainTimeoutMs)
+        let deadline = Instant.now.advanced(
+            byMs: engine.canResend ? Self.drainTimeoutMs : Self.patientDrainTimeoutMs)
         for session in sessions.withLock({ Array($0.values) }) { engine.detach(session.mounted, deadline: deadline) }
         keeper?.stop()
         logger.info("left the sessions to the next engine")
