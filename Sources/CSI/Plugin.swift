@@ -14,6 +14,8 @@ public struct Plugin: Sendable {
     private static let maxBlockedCalls = 64
     private static let recoveryTimeoutMs = 60_000
     private static let janitorMs = 10_000
+    /// An engine on a kernel that can't ask again takes up to 20 s.
+    private static let drainMs = 22_000
 
     public enum StartError: Error, CustomStringConvertible {
         case failed(String)
@@ -57,7 +59,9 @@ public struct Plugin: Sendable {
 
         let janitor = Periodic("janitor", everyMs: Self.janitorMs) { sessions.dropDead() }
         let services: [any RegistrableRPCService] = [
-            IdentityService(driverName: options.driverName, version: Self.version) {
+            IdentityService(
+                driverName: options.driverName, version: Self.version, hasController: options.hasController
+            ) {
                 keeperWatch.isHealthy && engineWatch.isHealthy
             },
             NodeService(nodeID: options.nodeID, maxVolumes: options.maxVolumes, volumes: volumes, pool: pool),
@@ -92,7 +96,7 @@ public struct Plugin: Sendable {
             end(engineWatch, keeperWatch)
         } else if options.isContained {
             // Nothing is left unanswered, so that a kernel that can't ask again loses nothing.
-            try? EngineClient(path: engineSocket).drain()
+            try? EngineClient(path: engineSocket).drain(timeoutMs: Self.drainMs)
         }
     }
 

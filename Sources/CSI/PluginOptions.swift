@@ -23,6 +23,8 @@ public struct PluginOptions: Sendable {
     /// What else our engine is started with.
     public var engineArguments: [String] = []
     public var maxVolumes: Int64 = 0
+    /// Whether the driver's controller runs somewhere.
+    public var hasController = true
 
     public init(endpoint: String, nodeID: String, stateDirectory: String? = nil) {
         self.endpoint = endpoint

@@ -37,8 +37,14 @@ struct MillraceCSI: ParsableCommand {
     var cacheSize: String?
     @Option(help: "Where the engine serves its metrics, like 127.0.0.1:9809.")
     var metrics: String?
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: "Another argument for the engine, like --engine-argument=--workers=4; may be repeated.")
+    var engineArgument: [String] = []
     @Option(help: "Volumes that may be published on this node; 0 for no limit.")
     var maxVolumes: Int64 = 0
+    @Flag(help: "Say that the driver has no controller: for orchestrators that run this plugin alone.")
+    var nodeOnly = false
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
     @Option(help: "text or json.")
@@ -59,6 +65,7 @@ struct MillraceCSI: ParsableCommand {
         options.engineSocket = engineSocket
         options.keeperSocket = keeperSocket
         options.maxVolumes = maxVolumes
+        options.hasController = !nodeOnly
         if let childUser {
             let parts = childUser.split(separator: ":", omittingEmptySubsequences: false).map { UInt32($0) }
             guard parts.count == 2, let uid = parts[0], let gid = parts[1] else {
@@ -72,6 +79,7 @@ struct MillraceCSI: ParsableCommand {
         ] {
             if let value { options.engineArguments += [name, value] }
         }
+        options.engineArguments += engineArgument
         return options
     }
 

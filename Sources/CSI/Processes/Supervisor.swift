@@ -112,6 +112,11 @@ final class Supervisor: Sendable {
                 Child.kill(client.serverPID)
                 return "it died"
             }
+            // Whoever comes next could not reach it.
+            if access(socketPath, F_OK) != 0 && errno == ENOENT && start != nil {
+                Child.kill(client.serverPID)
+                return "its socket was removed"
+            }
             do throws(NodeError) {
                 try client.call(Frame(.ping), timeoutMs: Self.silenceMs)
             } catch {

@@ -6,11 +6,14 @@ import NodeProtocol
 struct PublishTarget: Equatable {
     var volumeID: String
     var path: String
+    /// One target at a time may have the volume.
+    var isExclusive: Bool
 
     init(_ request: Csi_V1_NodePublishVolumeRequest) throws(Refusal) {
         try Checks.volumeID(request.volumeID)
         volumeID = request.volumeID
         path = try Checks.path(request.targetPath, "target_path")
+        isExclusive = request.volumeCapability.accessMode.mode == .singleNodeSingleWriter
         guard request.hasVolumeCapability else { throw .invalid("volume_capability is missing") }
         switch request.volumeCapability.accessType {
         case .mount: break

@@ -6,6 +6,8 @@ import SwiftProtobuf
 struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
     let driverName: String
     let version: String
+    /// Whether the driver has a controller, which is a program of its own.
+    let hasController: Bool
     /// Whether volumes can be published now. Must not block.
     let isReady: @Sendable () -> Bool
 
@@ -18,11 +20,12 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
         return response
     }
 
-    /// None: volumes are made by the controller, a program of its own.
     func getPluginCapabilities(
         request: Csi_V1_GetPluginCapabilitiesRequest, context: ServerContext
     ) async throws -> Csi_V1_GetPluginCapabilitiesResponse {
-        Csi_V1_GetPluginCapabilitiesResponse()
+        .with {
+            if hasController { $0.capabilities = [.with { $0.service.type = .controllerService }] }
+        }
     }
 
     func probe(request: Csi_V1_ProbeRequest, context: ServerContext) async throws -> Csi_V1_ProbeResponse {

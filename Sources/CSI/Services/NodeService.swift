@@ -1,5 +1,6 @@
 import CSIProtocol
 import GRPCCore
+import NodeProtocol
 
 /// CSI's Node service: checks nothing and does nothing itself, see `VolumeManager`.
 struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
@@ -32,13 +33,20 @@ struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
             try volumes.statistics(volumeID: request.volumeID, volumePath: request.volumePath)
         }
         return .with {
-            // What is known of the dataset; a bucket has no end, so nothing is said to be left.
-            $0.usage = [(.bytes, statistics.bytes), (.inodes, statistics.objects)].map { unit, used in
+            // Of the dataset, as far as listings have told. It is read-only, so nothing is left to fill.
+            let known = statistics ?? SessionStatistics(bytes: 0, objects: 0)
+            $0.usage = [(.bytes, known.bytes), (.inodes, known.objects)].map { unit, used in
                 .with {
                     $0.unit = unit
                     $0.used = Int64(clamping: used)
                     $0.total = Int64(clamping: used)
                 }
+            }
+            $0.volumeCondition = .with {
+                $0.abnormal = statistics == nil
+                $0.message =
+                    statistics == nil
+                    ? "the volume's session is lost, its reads fail; publish the volume again" : "the volume is served"
             }
         }
     }

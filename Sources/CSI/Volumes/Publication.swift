@@ -8,6 +8,8 @@ struct Publication: Equatable, Sendable {
     var sessionID: String
     /// The scope of the credentials that the volume came with last.
     var scope: String
+    /// No other target may have the volume meanwhile.
+    var isExclusive = false
 }
 
 extension Publication {
@@ -17,6 +19,7 @@ extension Publication {
         static let target: UInt16 = 3
         static let sessionID: UInt16 = 4
         static let scope: UInt16 = 5
+        static let isExclusive: UInt16 = 6
     }
 
     var fields: Fields {
@@ -26,6 +29,7 @@ extension Publication {
         fields.add(Tag.target, target)
         fields.add(Tag.sessionID, sessionID)
         fields.add(Tag.scope, scope)
+        fields.add(Tag.isExclusive, isExclusive)
         return fields
     }
 
@@ -34,6 +38,6 @@ extension Publication {
         self.init(
             volumeID: fields.text(Tag.volumeID), target: try fields.required(Tag.target, "the target"),
             sessionID: try fields.required(Tag.sessionID, "the session"),
-            scope: try fields.required(Tag.scope, "the scope"))
+            scope: try fields.required(Tag.scope, "the scope"), isExclusive: fields.flag(Tag.isExclusive) ?? false)
     }
 }

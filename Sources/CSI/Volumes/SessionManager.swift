@@ -37,6 +37,10 @@ final class SessionManager: Sendable {
 
     func publication(at target: String) -> Publication? { lock.withLock { state.table.publications[target] } }
 
+    func publications(of volumeID: String) -> [Publication] {
+        lock.withLock { state.table.publications.values.filter { $0.volumeID == volumeID } }
+    }
+
     func published(at target: String) -> (SessionTable.Session, Publication)? {
         lock.withLock {
             guard let publication = state.table.publications[target],
@@ -48,9 +52,14 @@ final class SessionManager: Sendable {
 
     var count: Int { lock.withLock { state.table.sessions.count } }
 
-    func statistics(_ id: String) throws(Refusal) -> SessionStatistics {
+    /// Nil where the engine doesn't know the session any more.
+    func statistics(_ id: String) throws(Refusal) -> SessionStatistics? {
         try engine.call("statistics", timeoutMs: 5_000) { client, timeoutMs throws(NodeError) in
-            try client.statistics(id, timeoutMs: timeoutMs)
+            do throws(NodeError) {
+                return try client.statistics(id, timeoutMs: timeoutMs)
+            } catch .refused(.notFound, _) {
+                return nil
+            }
         }
     }
 
@@ -206,7 +215,9 @@ final class SessionManager: Sendable {
             return
         }
         do throws(Refusal) {
-            try engine.call("update", timeoutMs: 5_000) { client, timeoutMs throws(NodeError) in
+            // Another identity is tried on the bucket first, which the engine gives up after 15 s.
+            try engine.call("update", timeoutMs: scope == session.spec.scope ? 5_000 : Self.openTimeoutMs) {
+                client, timeoutMs throws(NodeError) in
                 try client.update(session.id, scope: scope, content.credentials, timeoutMs: timeoutMs)
             }
             lock.withLock {

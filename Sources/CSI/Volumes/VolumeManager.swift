@@ -39,6 +39,7 @@ final class VolumeManager: Sendable {
                 }
             }
             do throws(Refusal) {
+                try checkExclusive(target)
                 try show(try PublishContent(request), target, place)
             } catch {
                 if case .directory? = try? place.state() { try? place.removeDirectory() }
@@ -47,9 +48,22 @@ final class VolumeManager: Sendable {
         }
     }
 
+    /// SINGLE_NODE_SINGLE_WRITER: one target at a time has the volume.
+    private func checkExclusive(_ target: PublishTarget) throws(Refusal) {
+        for other in sessions.publications(of: target.volumeID)
+        where other.target != target.path && (other.isExclusive || target.isExclusive) {
+            guard case .mount? = try? Place(other.target)?.state() else { continue }
+            throw Refusal(
+                .failedPrecondition,
+                "volume \(Checks.quoted(target.volumeID)) is published at \(other.target), and its access mode lets one target have it; unpublish that first"
+            )
+        }
+    }
+
     private func show(_ content: PublishContent, _ target: PublishTarget, _ place: Place) throws(Refusal) {
         let publication = Publication(
-            volumeID: target.volumeID, target: target.path, sessionID: "", scope: content.spec.scope)
+            volumeID: target.volumeID, target: target.path, sessionID: "", scope: content.spec.scope,
+            isExclusive: target.isExclusive)
         let session = try sessions.acquire(content, publication)
         do throws(Refusal) {
             var publication = publication
@@ -134,16 +148,24 @@ final class VolumeManager: Sendable {
         }
     }
 
-    func statistics(volumeID: String, volumePath: String) throws(Refusal) -> SessionStatistics {
+    /// What is known of a published volume; nil where its session is lost, so that it must be published again.
+    func statistics(volumeID: String, volumePath: String) throws(Refusal) -> SessionStatistics? {
         try Checks.volumeID(volumeID)
-        let path = try Checks.path(volumePath, "volume_path")
-        guard let (session, publication) = sessions.published(at: path),
+        guard !volumePath.isEmpty else { throw .invalid("volume_path is missing") }
+        // A path that can't be a target is one where nothing is published.
+        guard let path = try? Checks.path(volumePath, "volume_path") else {
+            throw Refusal(
+                .notFound,
+                "volume \(Checks.quoted(volumeID)) is not published at \(Checks.quoted(volumePath)), which is no target's path"
+            )
+        }
+        guard let publication = sessions.publication(at: path),
             publication.volumeID == nil || publication.volumeID == volumeID
         else { throw Refusal(.notFound, "volume \(Checks.quoted(volumeID)) is not published at \(path)") }
-        guard let place = try Place(path), case .mount(let device, _) = try place.state(), device == session.device
-        else {
+        guard let place = try Place(path), case .mount(let device, _) = try place.state() else {
             throw Refusal(.notFound, "volume \(Checks.quoted(volumeID)) is not mounted at \(path) any more")
         }
+        guard let (session, _) = sessions.published(at: path), session.device == device else { return nil }
         return try sessions.statistics(session.id)
     }
 
