@@ -55,6 +55,13 @@ struct MountArguments: ParsableArguments {
             "How long a request to S3 is tried, with its retries, before a read fails.", valueName: "time"))
     var requestTimeout = Span(ms: 60_000)
 
+    @Flag(
+        help: """
+            Keep the mount when this process is killed: a keeper holds it, readers wait, and the same command again goes on \
+            with open files and all.
+            """)
+    var survive = false
+
     func validate() throws {
         if requestTimeout.ms < 1000 { throw ValidationError("--request-timeout: give at least 1s.") }
         if memory.bytes < 16 << 20 { throw ValidationError("--memory: \(memory) is too little; give at least 16M.") }

@@ -59,29 +59,49 @@ struct MountCommand: ParsableCommand {
         defer { engine.stop() }
         let metrics = try mount.metrics.map { try startMetrics($0, registry) }
         defer { metrics?.stop() }
-        let page = try check()
-        if page.objects.isEmpty && page.prefixes.isEmpty {
-            logger.warning("Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
-        }
+        let survivor = mount.survive ? try Survival.start(path, engine, logger) : nil
         let session: MountedSession
-        do {
-            session = try engine.mount(
-                description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent))
-        } catch {
-            throw Failure("cannot mount on \(path)", because: "\(error)", fix: MountPoint.fix(for: error))
+        let left = try survivor.flatMap { try failingAsMount(path, $0.takeOver(description(), store: store, at: path)) }
+        if let left {
+            session = left
+        } else {
+            do {
+                let page = try check()
+                if page.objects.isEmpty && page.prefixes.isEmpty {
+                    logger.warning(
+                        "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
+                }
+                session = try failingAsMount(
+                    path,
+                    survivor?.mount(
+                        description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent))
+                        ?? engine.mount(
+                            description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent)))
+            } catch {
+                survivor?.end()
+                throw error
+            }
         }
         let record = MountRecord(
             mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),
             metrics: mount.metrics ?? ""
         ).keep()
         logger.info(
-            "Mounted.",
+            left != nil ? "Went on with the mount of the process before." : "Mounted.",
             metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
         ServiceManager.ready()
         if let readyDescriptor { Background.ready(on: readyDescriptor, logFile: logFile) }
 
-        termination.serve(engine, session, logger)
+        if termination.serve(engine, session, logger) { survivor?.end() }
         record?.remove()
+    }
+
+    private func failingAsMount<Value>(_ path: String, _ body: @autoclosure () throws -> Value) throws -> Value {
+        do {
+            return try body()
+        } catch {
+            throw Failure("cannot mount on \(path)", because: "\(error)", fix: MountPoint.fix(for: error))
+        }
     }
 
     private func makeEngine(_ registry: Registry, _ logger: Logger) throws -> Engine {

@@ -22,7 +22,7 @@ struct MountRecord: Equatable {
     ///
     /// - Returns: nil where the directory can't be written: the mount works all the same, `status` just knows less.
     func keep() -> Keeper? {
-        guard mkdir(Self.directory, 0o755) == 0 || errno == EEXIST else { return nil }
+        guard (try? Self.makeDirectory()) != nil else { return nil }
         let path = Self.path(of: mountPoint)
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
         guard descriptor >= 0 else { return nil }
@@ -45,6 +45,23 @@ struct MountRecord: Equatable {
         guard n > 0, let record = MountRecord(text: String(decoding: bytes[..<n], as: UTF8.self)) else { return nil }
         let isAlive = flock(descriptor, LOCK_SH | LOCK_NB) != 0
         return (record, isAlive)
+    }
+
+    /// Where another user has put something of that name, nothing of ours goes there.
+    static func makeDirectory() throws {
+        var status = stat()
+        guard mkdir(directory, 0o755) == 0 || errno == EEXIST, lstat(directory, &status) == 0,
+            status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid()
+        else {
+            throw Failure(
+                "cannot use \(directory)", because: "it is not a directory of user \(geteuid())",
+                fix: "remove it, or set XDG_RUNTIME_DIR")
+        }
+    }
+
+    /// Of the keeper of a mount that survives.
+    static func keeperSocket(of mountPoint: String) -> String {
+        path(of: mountPoint).replacing(".mount", with: ".keeper")
     }
 
     static func remove(_ mountPoint: String) { unlink(path(of: mountPoint)) }

@@ -46,6 +46,7 @@ struct UnmountCommand: ParsableCommand {
             waitForEnd(of: record.record.pid)
         } else {
             MountRecord.remove(path)
+            Survival.drop(path)
         }
     }
 
