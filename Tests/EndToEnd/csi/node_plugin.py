@@ -1,5 +1,6 @@
 """The node plugin under test, and what a kubelet would call on it."""
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -39,7 +40,8 @@ def mounts():
 class NodePlugin:
     """`millrace-csi` in a directory of its own; use as a context manager, which leaves nothing behind."""
 
-    def __init__(self, *options: str, registration_socket: bool = False, environment=None, sockets=None):
+    def __init__(self, *options: str, registration_socket: bool = False, environment=None, sockets=None, before=()):
+        """`before`: words before the program's, as of a wrapper. `environment`: exactly this one."""
         # Not resolved by a link on the way, as the plugin follows none.
         self.directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="millrace-csi-test-")))
         self.pods = self.directory / "pods"
@@ -49,6 +51,7 @@ class NodePlugin:
         self.socket_directory = sockets or self.state / "run"
         self.registration = self.directory / "reg.sock"
         self.options = list(options)
+        self.before = list(before)
         if registration_socket:
             self.options += ["--registration-socket", str(self.registration)]
         self.environment = environment
@@ -68,8 +71,9 @@ class NodePlugin:
         assert PLUGIN.exists(), f"{PLUGIN}: not built: swift build -c release --product millrace-csi"
         self.log = open(self.directory / "plugin.log", "ab")
         self.process = subprocess.Popen(
-            [str(PLUGIN), "--endpoint", f"unix://{self.endpoint}", "--node-id", "node-1", *self.options],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=clean_environment(self.environment))
+            [*self.before, str(PLUGIN), "--endpoint", f"unix://{self.endpoint}", "--node-id", "node-1", *self.options],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/",
+            env=clean_environment() if self.environment is None else self.environment)
         eventually(self.is_ready, 60, "the plugin's Probe")
 
     def is_ready(self):
@@ -172,6 +176,35 @@ class NodePlugin:
     def stats(self, volume, path, timeout=30):
         return self.node.NodeGetVolumeStats(
             csi.NodeGetVolumeStatsRequest(volume_id=volume, volume_path=str(path)), timeout=timeout)
+
+    def stats_or_none(self, volume, path):
+        """None while the engine is being restarted."""
+        try:
+            return self.stats(volume, path)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+            return None
+
+    # What must not leak
+
+    def resources(self) -> dict:
+        """Mounts, files, processes, and the descriptors of each process: not its connections to the S3 server."""
+        counts = {
+            "mounts": len(self.mounts()), "sessions": len(list((self.state / "sessions").iterdir())),
+            "targets": len(list((self.state / "targets").iterdir()))}
+        for name, pid in (
+                ("plugin", self.process.pid), ("engine", self.pid_of("engine")), ("keeper", self.pid_of("keeper"))):
+            counts[name] = descriptors(pid) if pid else None
+        return counts
+
+
+def descriptors(pid) -> int:
+    """How many a process has that sessions and calls need: not its pool of connections to the S3 server."""
+    count = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            count += not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return count
 
 
 def context_of(server, prefix="", **attributes):

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from node_plugin import csi, csi_grpc, registration, registration_grpc
+from node_plugin import NodePlugin, csi, csi_grpc, registration, registration_grpc
 
 
 def test_the_driver_says_its_name_and_that_it_is_ready(plugin):
@@ -11,7 +11,14 @@ def test_the_driver_says_its_name_and_that_it_is_ready(plugin):
     assert info.name == "s3.csi.millrace.dev"
     assert info.vendor_version
     assert plugin.identity.Probe(csi.ProbeRequest(), timeout=10).ready.value
-    assert not plugin.identity.GetPluginCapabilities(csi.GetPluginCapabilitiesRequest(), timeout=10).capabilities
+    services = plugin.identity.GetPluginCapabilities(csi.GetPluginCapabilitiesRequest(), timeout=10).capabilities
+    assert [s.service.type for s in services] == [csi.PluginCapability.Service.CONTROLLER_SERVICE]
+
+
+def test_a_plugin_that_runs_alone_says_so():
+    """Nomad would wait for a controller."""
+    with NodePlugin("--node-only") as plugin:
+        assert not plugin.identity.GetPluginCapabilities(csi.GetPluginCapabilitiesRequest(), timeout=10).capabilities
 
 
 def test_the_node_has_the_two_capabilities(plugin):

@@ -141,7 +141,31 @@ def test_bad_input_is_named_and_leaves_nothing(plugin, server, fields, words):
 @pytest.mark.parametrize("arguments", [("", "/tmp/x"), ("v", ""), ("v", "x"), ("v", "/a/../b"), ("v" * 129, "/tmp/x")])
 def test_unpublish_and_stats_want_an_id_and_a_path(plugin, arguments):
     refused(INVALID, plugin.unpublish, *arguments)
-    refused(INVALID, plugin.stats, *arguments)
+    # Nothing is published at a path that can't be one.
+    is_odd_path = arguments[0] == "v" and arguments[1]
+    refused(grpc.StatusCode.NOT_FOUND if is_odd_path else INVALID, plugin.stats, *arguments)
+
+
+def test_a_volume_of_a_single_writer_has_one_target(plugin, server):
+    """Also after a restart, and however the second one asks; as soon as the first is gone, the second may."""
+    one, other = plugin.target(), plugin.target()
+    single, many = (capability(mode=mode) for mode in (MODES.SINGLE_NODE_SINGLE_WRITER, MODES.SINGLE_NODE_MULTI_WRITER))
+    failed = grpc.StatusCode.FAILED_PRECONDITION
+    plugin.publish("pv-single", one, context_of(server, "set/"), KEYS, volume_capability=single)
+    for asked in (single, many):
+        assert str(one) in refused(
+            failed, plugin.publish, "pv-single", other, context_of(server, "set/"), KEYS, volume_capability=asked)
+        assert not other.exists()
+    plugin.restart()
+    refused(failed, plugin.publish, "pv-single", other, context_of(server, "set/"), KEYS, volume_capability=many)
+    plugin.publish("pv-single", one, context_of(server, "set/"), KEYS, volume_capability=single)
+    plugin.unpublish("pv-single", one)
+    plugin.publish("pv-single", other, context_of(server, "set/"), KEYS, volume_capability=many)
+    refused(failed, plugin.publish, "pv-single", one, context_of(server, "set/"), KEYS, volume_capability=single)
+    plugin.publish("pv-single", one, context_of(server, "set/"), KEYS, volume_capability=many)
+    for target in (one, other):
+        plugin.unpublish("pv-single", target)
+    assert not plugin.mounts()
 
 
 def test_what_is_not_there(plugin, server):

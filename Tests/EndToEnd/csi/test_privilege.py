@@ -1,0 +1,154 @@
+"""Only the plugin is root: engine and keeper are a user without rights, on a root that nobody can write to."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness import BINARY, clean_environment, eventually
+from node_plugin import KEYS, NodePlugin, context_of
+from readers import KINDS, Reader, fill
+from test_survival import progress, rest
+
+USER = 65532
+
+
+@pytest.fixture
+def open_directory():
+    """A directory that the user can reach, unlike those of the tests."""
+    path = Path(os.path.realpath(tempfile.mkdtemp(prefix="millrace-user-")))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def status_of(pid) -> dict:
+    return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def assert_powerless(pid):
+    status = status_of(pid)
+    assert status["Uid"].split() == [str(USER)] * 4 and status["Gid"].split() == [str(USER)] * 4
+    assert status["Groups"].split() in ([], [str(USER)])
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[kind], 16) == 0, (kind, status[kind])
+
+
+def test_engine_and_keeper_give_up_root(open_directory, server):
+    """Killed, upgraded, replaced: without any right they go on as well."""
+    cache = open_directory / "cache"
+    cache.mkdir()
+    os.chown(cache, USER, USER)
+    run = open_directory / "run"
+    with NodePlugin(f"--child-user={USER}:{USER}", f"--run-dir={run}", f"--cache-dir={cache}", "--cache-size=64Mi",
+                    sockets=run) as plugin:
+        fill(server)
+        target = plugin.target()
+        plugin.publish("pv", target, context_of(server, "data/", metadataTTL="1h"), KEYS)
+        readers = [Reader(kind, target, number) for number, kind in enumerate(KINDS)]
+        try:
+            eventually(lambda: all(reader.reads > 0 for reader in readers), 60, "the first reads")
+            for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+                assert_powerless(plugin.pid_of("engine"))
+                assert_powerless(plugin.pid_of("keeper"))
+                pid = plugin.kill("engine", number)
+                eventually(lambda pid=pid: plugin.pid_of("engine") not in (None, pid), 60, "the next engine")
+                rest(readers, 1)
+                progress(readers)
+            keeper = plugin.kill("keeper")
+            eventually(lambda: plugin.pid_of("keeper") not in (None, keeper), 60, "the next keeper")
+            eventually(lambda: "a new keeper has the sessions" in plugin.logs(), 60, "the hand-over")
+            plugin.restart(signal.SIGKILL)
+            plugin.kill("engine")
+            progress(readers)
+        finally:
+            for reader in readers:
+                reader.stop()
+        plugin.unpublish("pv", target)
+        assert not plugin.mounts()
+
+
+class Contained:
+    """A program as its container has it: another user, no capability and none to gain, nothing writable but some
+    directories."""
+
+    SCRIPT = """
+        set -e
+        mount --make-rprivate /
+        mkdir -p "$1"; mount --rbind / "$1"
+        mount -o remount,bind,ro "$1"
+        shift 1; root=$1; shift 1
+        while [ "$1" != -- ]; do mount --bind "$1" "$root$1"; shift; done
+        shift
+        exec chroot "$root" setpriv --reuid 65532 --regid 65532 --clear-groups --bounding-set -all --inh-caps -all \
+            --no-new-privs "$@"
+    """
+
+    def __init__(self, root: Path, writable: list[Path], command: list, log: Path):
+        root.mkdir(exist_ok=True)
+        with open(log, "ab") as output:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "bash", "-c", self.SCRIPT, "contained", root, root, *writable, "--", *command],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=clean_environment())
+
+    def end(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        self.process.wait(30)
+
+
+def test_engine_and_keeper_in_containers_of_their_own(open_directory, server):
+    """As pods: others start them, with a read-only root and no capability; the plugin finds them by their sockets."""
+    run, cache, root = (open_directory / name for name in ("run", "cache", "root"))
+    for path in (run, cache):
+        path.mkdir()
+        os.chown(path, USER, USER)
+    log = open_directory / "log"
+
+    def keeper():
+        return Contained(root, [run], [BINARY.parent / "millrace-keeper", "--socket", run / "keeper.sock"], log)
+
+    def engine():
+        return Contained(root, [run, cache], [
+            BINARY, "engine", "--socket", run / "engine.sock", "--keeper", run / "keeper.sock", "--cache-dir", cache,
+            "--cache-size", "64M"], log)
+
+    kept, served = keeper(), engine()
+    try:
+        with NodePlugin(f"--keeper-socket={run}/keeper.sock", f"--engine-socket={run}/engine.sock", sockets=run) as plugin:
+            fill(server)
+            target = plugin.target()
+            plugin.publish("pv", target, context_of(server, "data/", metadataTTL="1h"), KEYS)
+            # In processes of their own: this one starts the engines, and must hold no file that waits for one.
+            readers = [Reader(kind, target, number) for number, kind in enumerate(KINDS)]
+            try:
+                eventually(lambda: all(reader.reads > 0 for reader in readers), 60, "the first reads")
+                assert_powerless(plugin.pid_of("engine"))
+                assert_powerless(plugin.pid_of("keeper"))
+                assert status_of(plugin.pid_of("engine"))["NoNewPrivs"].strip() == "1"
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    served.end(number)
+                    served = engine()
+                    progress(readers)
+                # The keeper's pod is replaced while the engine lives.
+                kept.end(signal.SIGTERM)
+                kept = keeper()
+                eventually(lambda: "a new keeper has the sessions" in log.read_text(errors="replace"), 60, "the hand-over")
+                served.end()
+                served = engine()
+                progress(readers)
+            finally:
+                for reader in readers:
+                    reader.stop()
+            plugin.unpublish("pv", target)
+            assert not plugin.mounts()
+            assert "Read-only file system" not in log.read_text(errors="replace")
+    except BaseException:
+        print(log.read_text(errors="replace")[-5000:])
+        raise
+    finally:
+        served.end()
+        kept.end()
