@@ -86,7 +86,8 @@ struct MountCommand: ParsableCommand {
             mountPoint: path, source: source.description, pid: getpid(), started: Int64(time(nil)),
             metrics: mount.metrics ?? ""
         ).keep()
-        logger.info(
+        logger.log(
+            level: left != nil ? .notice : .info,
             left != nil ? "Went on with the mount of the process before." : "Mounted.",
             metadata: ["source": "\(source)", "dir": "\(path)", "ms": "\(Int(Instant.now.ms(since: started)))"])
         ServiceManager.ready()

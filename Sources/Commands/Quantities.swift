@@ -1,6 +1,7 @@
 import ArgumentParser
 
-/// A number of bytes: `64K`, `128M`, `2G`, `1T`, each a power of 1024, also with `i` and `B` behind; or plain bytes.
+/// A number of bytes: `64K`, `128M`, `2G`, `1T`, each a power of 1024, also with `i`, `B` or both behind (`512Mi`, as
+/// Kubernetes writes it); or plain bytes.
 struct ByteSize: ExpressibleByArgument, Equatable, CustomStringConvertible {
     var bytes: UInt64
 
@@ -13,10 +14,10 @@ struct ByteSize: ExpressibleByArgument, Equatable, CustomStringConvertible {
         let shift: UInt64
         switch unit {
         case "", "B": shift = 0
-        case "K", "KB", "KIB": shift = 10
-        case "M", "MB", "MIB": shift = 20
-        case "G", "GB", "GIB": shift = 30
-        case "T", "TB", "TIB": shift = 40
+        case "K", "KB", "KI", "KIB": shift = 10
+        case "M", "MB", "MI", "MIB": shift = 20
+        case "G", "GB", "GI", "GIB": shift = 30
+        case "T", "TB", "TI", "TIB": shift = 40
         default: return nil
         }
         let (bytes, overflow) = count.multipliedReportingOverflow(by: 1 << shift)

@@ -7,7 +7,7 @@ import NodeProtocol
 /// `--survive`: a keeper beside the mount's process, a process of its own that holds the mount when that one is killed.
 enum Survival {
     /// A keeper with nothing to hold ends after this.
-    private static let idleSeconds = 10
+    private static let idleSeconds = 3
     /// POSIX_SPAWN_SETSID of <spawn.h>, a macro behind _GNU_SOURCE.
     private static let posixSpawnSetsid: Int16 = 0x80
 

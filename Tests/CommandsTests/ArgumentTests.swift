@@ -27,7 +27,7 @@ struct ArgumentTests {
 
     @Test(arguments: [
         ("0", 0), ("17", 17), ("64K", 65536), ("64KiB", 65536), ("128M", 134_217_728), ("2g", 2_147_483_648),
-        ("1T", 1_099_511_627_776), ("5B", 5),
+        ("1T", 1_099_511_627_776), ("5B", 5), ("512Mi", 536_870_912), ("20Gi", 21_474_836_480),
     ])
     func sizes(text: String, bytes: UInt64) {
         #expect(ByteSize(argument: text)?.bytes == bytes)

@@ -1,12 +1,14 @@
 """`millrace mount --survive`: a mount outlives its process, and the same command goes on with it."""
 
 import errno
+import hashlib
 import os
 import signal
 
 import pytest
 
 from harness import Mount, eventually, generated, is_mounted, millrace, within
+from harness.holder import Holder
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +19,13 @@ def server(shared_embedded):
     return shared_embedded
 
 
-def keepers(mount: Mount) -> list[int]:
-    """Of this mount: those that hold a connection to FUSE of its device are not told from others, so by their socket."""
-    found = []
+def digest(offset, count):
+    return hashlib.sha256(generated(count, 5, offset)).hexdigest()
+
+
+def keepers() -> dict[int, bytes]:
+    """Those that hold mounts of `millrace mount`, and their environments."""
+    found = {}
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{process}/cmdline", "rb") as file:
@@ -28,73 +34,64 @@ def keepers(mount: Mount) -> list[int]:
                 environment = file.read()
         except OSError:
             continue
-        if b"keeper" in words[:2] and b".keeper" in b" ".join(words):
-            found.append((int(process), environment))
+        if words[1:2] == [b"keeper"] and any(word.endswith(b".keeper") for word in words):
+            found[int(process)] = environment
     return found
 
 
 def test_open_files_and_directories_go_on_after_a_kill(server):
-    before = {pid for pid, _ in keepers(None)}
+    before = keepers()
     mount = Mount("s3://data", server.endpoint, "--survive")
     with mount:
-        file = within(20, open, mount.path("big"), "rb", 0)
-        inode = os.fstat(file.fileno()).st_ino
-        names = within(20, os.scandir, mount.path("many"))
-        seen = [next(names).name for _ in range(100)]
-        ours = [(pid, environment) for pid, environment in keepers(mount) if pid not in before]
-        # It needs nothing of ours, least of all the keys.
-        assert len(ours) == 1 and ours[0][1].strip(b"\0") == b""
-        for number in range(4):
-            mount.kill()
-            assert is_mounted(mount.directory)
-            mount.start()
-            assert "Went on with the mount" in mount.log
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            offset = number * 5 << 20
-            assert within(30, os.pread, file.fileno(), 1 << 20, offset) == generated(1 << 20, 5, offset)
-            assert os.fstat(file.fileno()).st_ino == inode
-        seen += [entry.name for entry in names]
-        assert sorted(seen) == [f"{number:03}" for number in range(300)]
-        within(20, file.close)
-        within(20, names.close)
+        with Holder(mount.path("big"), mount.path("many")) as holder:
+            inode = within(20, holder.call, "inode")
+            seen = within(20, holder.call, "names", 100)
+            ours = {pid: environment for pid, environment in keepers().items() if pid not in before}
+            # It needs nothing of ours, least of all the keys.
+            assert len(ours) == 1 and not next(iter(ours.values())).strip(b"\0")
+            for number in range(4):
+                mount.kill()
+                assert is_mounted(mount.directory)
+                mount.start()
+                eventually(lambda: mount.log.count("Went on with the mount") == number + 1, 20, "a word in the log")
+                offset = number * 5 << 20
+                assert within(30, holder.call, "digest", offset, 1 << 20) == digest(offset, 1 << 20)
+                assert within(20, holder.call, "inode") == inode
+            seen += within(20, holder.call, "names", 1000)
+            assert sorted(seen) == [f"{number:03}" for number in range(300)]
     assert not is_mounted(mount.directory)
-    eventually(lambda: not {pid for pid, _ in keepers(mount)} - before, 60, "the end of the keeper")
+    eventually(lambda: not keepers().keys() - before.keys(), 60, "the end of the keeper")
 
 
-def test_readers_wait_for_the_next_process(server):
+def test_a_read_waits_for_the_next_process(server):
     mount = Mount("s3://data", server.endpoint, "--survive")
-    with mount:
-        file = within(20, open, mount.path("big"), "rb", 0)
+    with mount, Holder(mount.path("big"), mount.path("many")) as holder:
+        within(20, holder.call, "inode")
         mount.kill()
-        import threading
-        found = []
-        reader = threading.Thread(target=lambda: found.append(os.pread(file.fileno(), 4096, 8 << 20)), daemon=True)
-        reader.start()
+        holder.ask("digest", 8 << 20, 4096)
         mount.start()
-        reader.join(30)
-        assert found == [generated(4096, 5, 8 << 20)]
-        within(20, file.close)
+        assert within(30, holder.answer) == digest(8 << 20, 4096)
 
 
 def test_another_source_does_not_go_on_with_it(server):
     mount = Mount("s3://data", server.endpoint, "--survive")
     with mount:
         mount.kill()
-        done = millrace("mount", "s3://data/many", mount.directory, "--foreground", "--survive", "--endpoint",
-                        server.endpoint)
+        done = millrace(
+            "mount", "s3://data/many", mount.directory, "--foreground", "--survive", "--endpoint", server.endpoint)
         assert done.returncode != 0 and "another way" in done.stderr and "millrace unmount" in done.stderr
         mount.start()
         assert within(20, mount.read, "many/007") == b"7"
 
 
 def test_unmount_while_the_process_is_dead(server):
-    before = {pid for pid, _ in keepers(None)}
+    before = keepers()
     mount = Mount("s3://data", server.endpoint, "--survive").start()
     try:
         mount.kill()
         millrace("unmount", mount.directory, check=True)
         assert not is_mounted(mount.directory)
-        eventually(lambda: not {pid for pid, _ in keepers(mount)} - before, 60, "the end of the keeper")
+        eventually(lambda: not keepers().keys() - before.keys(), 60, "the end of the keeper")
     finally:
         mount.tear_down()
 

@@ -197,7 +197,7 @@ def test_no_pod_ever_sees_another_dataset_or_the_host(own_plugin, server, seed):
 
     looker = Looker({target: str(number % 4) for number, target in enumerate(targets)})
     with ThreadPoolExecutor(16) as pool:
-        for _ in range(int(os.environ.get("MILLRACE_FUZZ_ROUNDS", "8"))):
+        for _ in range(int(os.environ.get("MILLRACE_FUZZ_ROUNDS", "12"))):
             calls = [
                 pool.submit(call, rng.choice(("publish", "publish", "unpublish")), rng.randrange(12)) for _ in range(40)]
             if rng.random() < 0.5:

@@ -4,16 +4,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
-from harness import BINARY, clean_environment, eventually
+from harness import BINARY, clean_environment, eventually, within
+from harness.mount import ROOT
 from node_plugin import KEYS, NodePlugin, context_of
 from readers import KINDS, Reader, fill
 from test_survival import progress, rest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 USER = 65532
 
 
@@ -70,6 +74,37 @@ def test_engine_and_keeper_give_up_root(open_directory, server):
                 reader.stop()
         plugin.unpublish("pv", target)
         assert not plugin.mounts()
+
+
+@pytest.mark.parametrize("manifest", ["csi/node.yaml", "chart"])
+def test_the_manifests_arguments_start_it(open_directory, server, manifest):
+    """What the manifests pass is understood by the plugin, and by the engine that it starts."""
+    if manifest == "chart":
+        from test_chart import render
+        documents = render({"node": {"cacheDir": "/var/cache/millrace"}})
+    else:
+        documents = list(yaml.safe_load_all((ROOT / manifest).read_text()))
+    pods = [d["spec"]["template"]["spec"] for d in documents if d and d["kind"] == "DaemonSet"]
+    arguments = next(c["args"] for p in pods for c in p["containers"] if any("--node-id" in a for a in c.get("args", [])))
+    cache = open_directory / "cache"
+    cache.mkdir()
+    os.chown(cache, USER, USER)
+    run = open_directory / "run"
+    # Those that name a place of the node get one of the test's.
+    places = {"--run-dir": str(run), "--cache-dir": str(cache), "--metrics": "127.0.0.1:0"}
+    dropped = ("--endpoint", "--node-id", "--state-dir", "--registration-socket", "--keeper-socket")
+    options = []
+    for argument in arguments:
+        name, value = argument.split("=", 1)
+        if name not in dropped:
+            options.append(f"{name}={places.get(name, value)}")
+    assert f"--child-user={USER}:{USER}" in options and any(o.startswith("--run-dir=") for o in options)
+    with NodePlugin(*options, sockets=run) as plugin:
+        target = plugin.target()
+        plugin.publish("pv", target, context_of(server, "set/"), KEYS)
+        assert within(20, (target / "file-001").read_bytes) == b"content of 1\n"
+        assert_powerless(plugin.pid_of("engine"))
+        plugin.unpublish("pv", target)
 
 
 class Contained:
