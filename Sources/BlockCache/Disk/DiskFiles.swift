@@ -6,12 +6,16 @@ import SystemPackage
 /// object; and the map that says which blocks are there. Closed when nobody uses them any more.
 final class DiskFiles: Sendable {
     private let data: CInt
+    /// The same for writing past the page cache, which would take memory from what is read and, in a virtual machine,
+    /// several times longer; -1 where the file system can't.
+    private let direct: CInt
     private let map: CInt
     let digest: DiskDigest
     private let size: UInt64
 
     private init(data: CInt, map: CInt, digest: DiskDigest, size: UInt64) {
         self.data = data
+        direct = clinux_open_direct(data)
         self.map = map
         self.digest = digest
         self.size = size
@@ -19,6 +23,7 @@ final class DiskFiles: Sendable {
 
     deinit {
         close(data)
+        if direct >= 0 { close(direct) }
         close(map)
     }
 
@@ -106,13 +111,19 @@ final class DiskFiles: Sendable {
         var parts = blocks.map {
             iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.bytes.baseAddress), iov_len: $0.bytes.count)
         }
+        // The object's last block may end anywhere.
+        var file = direct >= 0 && blocks.allSatisfy { $0.bytes.count == DiskCache.blockBytes } ? direct : data
         var offset = off_t(first * DiskCache.blockBytes)
         var next = 0
         while next < parts.count {
             let count = parts.withUnsafeBufferPointer {
-                pwritev(data, $0.baseAddress! + next, CInt($0.count - next), offset)
+                pwritev(file, $0.baseAddress! + next, CInt($0.count - next), offset)
             }
             if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EINVAL, file == direct {
+                file = data
+                continue
+            }
             guard count > 0 else { throw count < 0 ? Errno(rawValue: errno) : .noSpace }
             offset += off_t(count)
             var rest = count

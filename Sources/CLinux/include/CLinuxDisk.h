@@ -14,5 +14,8 @@ uint32_t clinux_crc32c_portable(uint32_t crc, const void *bytes, size_t count);
 /// pread of what the page cache holds: -1 and EAGAIN where a disk would be waited for.
 ssize_t clinux_pread_nowait(int file, void *buffer, size_t count, off_t offset);
 
+/// Another descriptor of an open file, to write past the page cache (O_DIRECT); -1 where its file system can't.
+int clinux_open_direct(int file);
+
 /// Where a sparse file has data next, from `offset` on: -1 and ENXIO where there is none.
 off_t clinux_next_data(int file, off_t offset);
