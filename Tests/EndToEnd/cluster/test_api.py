@@ -65,9 +65,9 @@ class Site:
         try:
             with urllib.request.urlopen(request, timeout=60, context=context) as answer:
                 text = answer.read()
-                return answer.status, dict(answer.headers), json.loads(text) if text else None
+                return answer.status, answer.headers, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), json.load(error)
+            return error.code, error.headers, json.load(error)
 
     def stop(self):
         self.cluster.stop()
