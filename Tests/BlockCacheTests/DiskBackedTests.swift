@@ -43,7 +43,8 @@ import Threads
         }
     }
 
-    @Test func theNextEngineReadsFromTheDisk() throws {
+    /// A directory that has the whole object, and the bucket that it came from.
+    private func filled() throws -> (DiskFixture, MemoryStore) {
         let fixture = DiskFixture()
         let store = MemoryStore(.threads(1))
         store.put("a", .generated(size: UInt64(Self.size), seed: 1))
@@ -51,6 +52,11 @@ import Threads
             readAll(object)
             #expect(eventually { object.completeFile() != nil })
         }
+        return (fixture, store)
+    }
+
+    @Test func theNextEngineReadsFromTheDisk() throws {
+        let (fixture, store) = try filled()
         #expect(store.counts.bytes == UInt64(Self.size))
         store.clearLog()
         try engine(fixture, store) { object in
@@ -66,13 +72,7 @@ import Threads
     }
 
     @Test func readAheadComesFromTheDiskToo() throws {
-        let fixture = DiskFixture()
-        let store = MemoryStore(.threads(1))
-        store.put("a", .generated(size: UInt64(Self.size), seed: 1))
-        try engine(fixture, store) { object in
-            readAll(object)
-            #expect(eventually { object.completeFile() != nil })
-        }
+        let (fixture, store) = try filled()
         store.clearLog()
         try engine(fixture, store) { object in
             object.prefetch(0..<UInt64(Self.size), partBytes: mib, priority: .readAhead)
@@ -83,13 +83,7 @@ import Threads
     }
 
     @Test func aDamagedBlockIsFetchedAgain() throws {
-        let fixture = DiskFixture()
-        let store = MemoryStore(.threads(1))
-        store.put("a", .generated(size: UInt64(Self.size), seed: 1))
-        try engine(fixture, store) { object in
-            readAll(object)
-            #expect(eventually { object.completeFile() != nil })
-        }
+        let (fixture, store) = try filled()
         fixture.flip(key(store).dataName, at: 70_000)
         store.clearLog()
         try engine(fixture, store) { readAll($0) }
