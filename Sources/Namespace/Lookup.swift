@@ -15,6 +15,8 @@ final class LookupFlight: @unchecked Sendable {
     /// What the requests tell counts from here on, whatever the time to live.
     let started: Instant
     var waiters: [@Sendable (Result<Attributes, Errno>) -> Void] = []
+    /// How often all of it was asked for.
+    var tries = 0
 
     init(_ name: Bytes, _ directory: Directory, started: Instant) {
         key = LookupKey(directory: directory.inode, name: Array(name))
@@ -29,6 +31,7 @@ extension Namespace {
     static let maxSingleLookups = 3
     /// Of a LIST for one name. "a" is followed by "a.txt" and the like before "a/" comes.
     static let singleLookupKeys = 16
+    private static let maxTries = 3
     private static let anyAge = KnownRanges.Since(Instant(nanoseconds: 0))
 
     /// Finds `name` in a directory and adds 1 to the inode's lookup count on success. `done` runs before the call
@@ -164,18 +167,18 @@ extension Namespace {
             store.head(ObjectKey(flight.path + flight.key.name)) { [self] in takeHead(flight, $0) }
         case .failure(let error):
             report(error, "Looking a name up", flight.path + flight.key.name)
-            finish(flight, .failure(error.errno))
+            finish(flight, error.errno)
         case .success(let page):
             lock.lock()
             let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
             if let fault = read(page, directory, sent: flight.started, lower: lower, end: end) {
                 lock.unlock()
                 report(.badAnswer(fault.reason), "Looking a name up", flight.path + flight.key.name)
-                return finish(flight, .failure(.ioError))
+                return finish(flight, .ioError)
             }
-            let isKnown = isSettled(flight, directory)
+            let answers = isSettled(flight, directory) ? settleAll(flight, directory) : nil
             lock.unlock()
-            if isKnown { finish(flight, nil) } else { askForDirectory(flight) }
+            if let answers { deliver(answers) } else { askForDirectory(flight) }
         }
     }
 
@@ -205,14 +208,18 @@ extension Namespace {
             guard case .success(let page) = result else {
                 guard case .failure(let error) = result else { return }
                 report(error, "Looking a name up", flight.path + raw)
-                return finish(flight, .failure(error.errno))
+                return finish(flight, error.errno)
             }
             lock.lock()
             let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
             note(flight, isDirectory: !page.objects.isEmpty, directory)
             let isKnown = isSettled(flight, directory)
+            flight.tries += 1
+            let isLost = !isKnown && flight.tries < Self.maxTries
+            let answers = isLost ? [] : settleAll(flight, directory)
             lock.unlock()
-            finish(flight, isKnown ? nil : .failure(.ioError))
+            // An older answer to somebody else came between the two.
+            if isLost { askForName(flight) } else { deliver(answers) }
         }
     }
 
@@ -229,15 +236,16 @@ extension Namespace {
 
     private func takeHead(_ flight: LookupFlight, _ result: Result<ObjectMetadata, S3Error>) {
         switch result {
-        case .failure(let error): finish(flight, .failure(error.errno))
+        case .failure(let error): finish(flight, error.errno)
         case .success(let metadata):
-            lock.withLock {
+            let answers = lock.withLock {
                 let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
                 note(metadata, flight.key.name, directory, fetched: flight.started)
                 // Without the right to list nothing tells whether there is a directory too.
                 note(flight, isDirectory: false, directory)
+                return settleAll(flight, directory)
             }
-            finish(flight, nil)
+            deliver(answers)
         }
     }
 
@@ -247,21 +255,33 @@ extension Namespace {
         return true
     }
 
-    /// Answers all who wait: with what the table says now, or an error.
-    private func finish(_ flight: LookupFlight, _ failure: Result<Attributes, Errno>?) {
-        let answers = lock.withLock {
-            lookups[flight.key] = nil
-            let directory = table.directory(flight.key.directory, parent: flight.parent, path: flight.path)
-            let answers = flight.waiters.map { waiter in
-                let known = flight.key.name.withUnsafeBytes {
-                    failure ?? settle($0, directory, flight.started, flight.started)
-                }
-                return (waiter, known ?? .failure(.ioError))
-            }
-            table.trim()
-            return answers
+    private typealias Answer = (
+        waiter: @Sendable (Result<Attributes, Errno>) -> Void, result: Result<Attributes, Errno>
+    )
+
+    /// Ends the flight: answers all who wait with what the table says now. With the lock held since that was read, as
+    /// another answer, to an older request, can make it too old at any moment.
+    private func settleAll(_ flight: LookupFlight, _ directory: Directory) -> [Answer] {
+        lookups[flight.key] = nil
+        let answers: [Answer] = flight.waiters.map { waiter in
+            let known = flight.key.name.withUnsafeBytes { settle($0, directory, flight.started, flight.started) }
+            return (waiter, known ?? .failure(.ioError))
         }
+        table.trim()
+        return answers
+    }
+
+    private func deliver(_ answers: [Answer]) {
         tellJournal()
-        for (waiter, answer) in answers { waiter(answer) }
+        for answer in answers { answer.waiter(answer.result) }
+    }
+
+    /// Ends the flight with an error for all who wait.
+    private func finish(_ flight: LookupFlight, _ failure: Errno) {
+        let waiters = lock.withLock {
+            lookups[flight.key] = nil
+            return flight.waiters
+        }
+        for waiter in waiters { waiter(.failure(failure)) }
     }
 }
