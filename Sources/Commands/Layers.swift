@@ -28,6 +28,7 @@ struct Layers {
             Option(name: "allow-other", isFlag: true), Option(name: "metadata-ttl", isFlag: false),
             Option(name: "immutable", isFlag: true), Option(name: "metrics", isFlag: false),
             Option(name: "slow-request", isFlag: false), Option(name: "request-timeout", isFlag: false),
+            Option(name: "page-cache", isFlag: false), Option(name: "survive", isFlag: true),
         ]
     /// Pairs where the typed one silences the other wherever it comes from.
     private static let opposites = [
