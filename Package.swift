@@ -61,11 +61,15 @@ var targets: [Target] = [
     library("Namespace", ["S3", "PrometheusMetrics", "Threads", log, system]),
     library("FileSystem", ["BlockCache", "Namespace", "S3", "PrometheusMetrics", "Threads", log, system]),
     library(
-        "Mount", ["Fuse", "FileSystem", "NodeProtocol", "CLinux", "Logs", "PrometheusMetrics", "Threads", log, system]),
-    library("Manifests", ["S3", "CCrypto", "Threads", system]),
-    library("HTTPStore", ["S3", "Curl", "Threads", log]),
+        "Mount",
+        [
+            "Fuse", "FileSystem", "HTTPStore", "Manifests", "NodeProtocol", "CLinux", "Logs", "PrometheusMetrics",
+            "Threads", log, system,
+        ]),
+    library("Manifests", ["Namespace", "S3", "CCrypto", "CLinux", "Threads", system]),
+    library("HTTPStore", ["S3", "Curl", "Threads", log, system]),
     library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "PrometheusMetrics", "Threads", system]),
-    library("Commands", ["Mount", "Copy", "Keeper", "Logs", arguments, log, system]),
+    library("Commands", ["Mount", "Manifests", "HTTPStore", "Copy", "Curl", "Keeper", "Logs", arguments, log, system]),
     program("millrace", ["Commands"], linker: standalone),
 
     // Node.
@@ -85,7 +89,9 @@ var targets: [Target] = [
     library("CSIController", ["Controller", "CSIProtocol", "PrometheusMetrics", log] + grpc),
     library("Imports", ["Controller", "Kubernetes", "PrometheusMetrics", "Threads", log]),
     library("Warming", ["Controller", "Kubernetes", "Curl", "PrometheusMetrics", "Threads", log]),
-    library("RevisionControl", ["Controller", "Kubernetes", "Manifests", "S3", "PrometheusMetrics", "Threads", log]),
+    library(
+        "RevisionControl",
+        ["Controller", "Curl", "Kubernetes", "Manifests", "S3", "PrometheusMetrics", "Threads", log]),
     library("Broker", ["Controller", "Kubernetes", "Curl", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
     library(
         "API",

@@ -43,6 +43,14 @@ public enum Dates {
         Array(text.utf8).withUnsafeBytes { parseISO8601($0) }
     }
 
+    /// A date and time of day in UTC.
+    public static func civil(
+        _ secondsSince1970: Int64
+    ) -> (year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int) {
+        let date = CivilDate(secondsSince1970: secondsSince1970)
+        return (date.year, date.month, date.day, date.hour, date.minute, date.second)
+    }
+
     private static func number(_ text: UnsafeRawBufferPointer, _ range: Range<Int>) -> Int? {
         Decimal.parse(UnsafeRawBufferPointer(rebasing: text[range])).map(Int.init)
     }

@@ -1,21 +1,24 @@
 /// One page of ListObjectsV2.
 final class ListOperation: Operation, @unchecked Sendable {
     private let request: ListRequest
+    private let isOfVersions: Bool
     private let completion: @Sendable (Result<ListPage, S3Error>) -> Void
     private var parser: ListPageParser?
     private var page: ListPage?
 
     init(
-        _ request: ListRequest, _ client: S3Client, _ lane: Lane,
+        _ request: ListRequest, ofVersions isOfVersions: Bool = false, _ client: S3Client, _ lane: Lane,
         _ completion: @escaping @Sendable (Result<ListPage, S3Error>) -> Void
     ) {
         self.request = request
+        self.isOfVersions = isOfVersions
         self.completion = completion
         super.init(.list, client, lane, .demand)
     }
 
     override func makeRequest() -> OutgoingRequest {
-        OutgoingRequest(key: nil, query: Self.query(request), wantsRestoreStatus: true)
+        OutgoingRequest(
+            key: nil, query: isOfVersions ? Self.versionsQuery(request) : Self.query(request), wantsRestoreStatus: true)
     }
 
     /// Percent-encoded, sorted by name as signatures want it.
@@ -34,9 +37,27 @@ final class ListOperation: Operation, @unchecked Sendable {
         return parameters.joined(separator: "&")
     }
 
+    /// Where a page of versions goes on: a key and, where it broke off between two versions of one, the version's ID. Both
+    /// percent-encoded, in one token.
+    static func versionsQuery(_ request: ListRequest) -> String {
+        func encoded(_ bytes: some Sequence<UInt8>) -> String { PercentEncoding.encode(bytes, keepsSlash: false) }
+        var parameters = ["encoding-type=url"]
+        let markers = (request.continuationToken ?? "").split(separator: " ", omittingEmptySubsequences: false)
+        if let key = markers.first, !key.isEmpty {
+            parameters.append("key-marker=\(key)")
+        } else if let after = request.startAfter {
+            parameters.append("key-marker=\(encoded(after.bytes))")
+        }
+        parameters.append("max-keys=\(min(max(request.maxKeys, 1), 1000))")
+        if !request.prefix.bytes.isEmpty { parameters.append("prefix=\(encoded(request.prefix.bytes))") }
+        if markers.count == 2, !markers[1].isEmpty { parameters.append("version-id-marker=\(markers[1])") }
+        parameters.append("versions=")
+        return parameters.joined(separator: "&")
+    }
+
     override func check(_ attempt: Attempt) -> AttemptFailure? {
         guard attempt.head.status == 200 else { return .badAnswer("status \(attempt.head.status) for a LIST") }
-        parser = ListPageParser()
+        parser = ListPageParser(ofVersions: isOfVersions)
         return nil
     }
 

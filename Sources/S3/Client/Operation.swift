@@ -49,6 +49,8 @@ class Operation: TransferWork, @unchecked Sendable {
     /// The last call: tell the caller. Nil: success.
     func ended(_ error: S3Error?) {}
     var timeoutMs: Int { client.configuration.requestTimeoutMs }
+    /// An attempt of which nothing has come for so long is started anew.
+    var stallTimeoutMs: Int { client.configuration.stallTimeoutMs }
     var canHedge: Bool { false }
 
     // MARK: From any thread
@@ -210,7 +212,7 @@ class Operation: TransferWork, @unchecked Sendable {
 
     /// First for a hedge, then for stalls.
     private func watchProgress(mayHedge: Bool) {
-        let stallMs = client.configuration.stallTimeoutMs
+        let stallMs = stallTimeoutMs
         let waitMs = mayHedge ? min(client.hedgeAfterMs, stallMs) : stallMs
         watch = lane.thread.at(Instant.now.advanced(byMs: waitMs)) { [self] in
             watch = nil
@@ -229,7 +231,7 @@ class Operation: TransferWork, @unchecked Sendable {
 
     private func checkProgress() {
         let bytes = attempts.reduce(0) { $0 + $1.received }
-        let stallMs = client.configuration.stallTimeoutMs
+        let stallMs = stallTimeoutMs
         let expected = UInt64(client.configuration.minBytesPerSecond * stallMs / 1000)
         guard let attempt = attempts.first else { return }
         if bytes >= watchedBytes + expected {

@@ -83,7 +83,7 @@ public final class S3Client: ObjectStore {
     func withBudgets<Result>(_ body: (inout Budgets) -> Result) -> Result { budgets.withLock(body) }
 
     /// The one with the least to do, as a large read on one thread should not hold up a small one.
-    private func pickLane() -> Lane {
+    func pickLane() -> Lane {
         let first = nextLane.add(1, ordering: .relaxed).newValue
         var best = lanes[abs(first % lanes.count)]
         for lane in lanes where lane.load < best.load { best = lane }

@@ -3,7 +3,7 @@ import Threads
 
 /// What a request asks of S3.
 enum OperationName: String, CaseIterable {
-    case get, head, list
+    case get, head, list, put, upload, delete
     case headBucket = "head_bucket"
 }
 
@@ -77,7 +77,10 @@ final class S3Metrics: Sendable {
         case .get: 0
         case .head: 1
         case .list: 2
-        case .headBucket: 3
+        case .put: 3
+        case .upload: 4
+        case .delete: 5
+        case .headBucket: 6
         }
     }
 }

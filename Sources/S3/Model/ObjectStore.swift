@@ -122,13 +122,19 @@ public struct ListPage: Sendable {
         public var modified: Int64
         /// False for Glacier's classes, which must be restored before they can be read.
         public var isReadable: Bool
+        /// The version's ID, where versions were listed; else empty.
+        public var version: Range<Int>
 
-        public init(key: Range<Int>, etag: Range<Int>, size: UInt64, modified: Int64, isReadable: Bool = true) {
+        public init(
+            key: Range<Int>, etag: Range<Int>, size: UInt64, modified: Int64, isReadable: Bool = true,
+            version: Range<Int> = 0..<0
+        ) {
             self.key = key
             self.etag = etag
             self.size = size
             self.modified = modified
             self.isReadable = isReadable
+            self.version = version
         }
     }
 

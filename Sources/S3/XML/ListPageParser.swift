@@ -9,12 +9,18 @@ final class ListPageParser: XMLHandler {
     private var isURLEncoded = false
     private var isTruncated = false
     private var nextToken: String?
+    /// Reads a ListVersionsResult: of each key the latest version, unless it is a delete marker.
+    private let isOfVersions: Bool
+    private var nextKey: String?
+    private var nextVersion = ""
 
     // The object or prefix that is open.
     private var key: Range<Int>?
     private var etag: Range<Int>?
     private var size: UInt64?
     private var modified: Int64 = 0
+    private var version: Range<Int>?
+    private var isLatest = true
     private var isReadable = true
     private var isRestored = false
     private var container = Container.none
@@ -24,7 +30,8 @@ final class ListPageParser: XMLHandler {
     /// S3 sends 1000; others may be set up to send more.
     private static let maxEntries = 100_000
 
-    init() {
+    init(ofVersions isOfVersions: Bool = false) {
+        self.isOfVersions = isOfVersions
         bytes.reserveCapacity(96 << 10)
         objects.reserveCapacity(1000)
     }
@@ -36,6 +43,15 @@ final class ListPageParser: XMLHandler {
     /// ignores a parameter sends, are left out.
     func finish(prefix: ObjectKey, after: ObjectKey?) -> Result<ListPage, MalformedList> {
         if let problem = reader.finish() { return .failure(MalformedList(why: problem)) }
+        if isOfVersions, isTruncated, let nextKey {
+            var key = Array(nextKey.utf8)
+            if isURLEncoded {
+                key.removeLast(key.count - key.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) })
+            }
+            nextToken =
+                PercentEncoding.encode(key, keepsSlash: false) + " "
+                + PercentEncoding.encode(nextVersion.utf8, keepsSlash: false)
+        }
         if isTruncated {
             guard let nextToken, !nextToken.isEmpty else {
                 return .failure(MalformedList(why: "it is truncated and has no NextContinuationToken"))
@@ -49,11 +65,15 @@ final class ListPageParser: XMLHandler {
 
     func started(_ name: XMLName, depth: Int) -> String? {
         switch (depth, name) {
-        case (1, "ListBucketResult"): return nil
-        case (1, _): return "its root is \(name.text.prefix(64)), not ListBucketResult"
-        case (2, "Contents"):
+        case (1, "ListBucketResult") where !isOfVersions: return nil
+        case (1, "ListVersionsResult") where isOfVersions: return nil
+        case (1, _):
+            return
+                "its root is \(name.text.prefix(64)), not \(isOfVersions ? "ListVersionsResult" : "ListBucketResult")"
+        case (2, "Contents"), (2, "Version"):
             container = .object
             (key, etag, size, modified, isReadable, isRestored) = (nil, nil, nil, 0, true, false)
+            (version, isLatest) = (nil, !isOfVersions)
         case (2, "CommonPrefixes"):
             container = .prefix
             key = nil
@@ -82,6 +102,8 @@ final class ListPageParser: XMLHandler {
         switch name {
         case "EncodingType": isURLEncoded = text.elementsEqual("url".utf8)
         case "IsTruncated": isTruncated = text.elementsEqual("true".utf8)
+        case "NextKeyMarker": nextKey = String(decoding: text, as: UTF8.self)
+        case "NextVersionIdMarker": nextVersion = String(decoding: text, as: UTF8.self)
         case "NextContinuationToken": nextToken = String(decoding: text, as: UTF8.self)
         default: break
         }
@@ -97,6 +119,8 @@ final class ListPageParser: XMLHandler {
             size = Decimal.parse(text)
             if size == nil { return "an object's size is not a number" }
         case "LastModified": modified = Dates.parseISO8601(text) ?? 0
+        case "VersionId": version = store(text)
+        case "IsLatest": isLatest = text.elementsEqual("true".utf8)
         case "StorageClass": isReadable = !StorageClass.isArchive(text)
         default: break
         }
@@ -106,9 +130,11 @@ final class ListPageParser: XMLHandler {
     private func endObject() -> String? {
         container = .none
         guard let key, let size else { return "an object has no key or no size" }
+        guard isLatest else { return nil }
         objects.append(
             ListPage.Object(
-                key: key, etag: etag ?? 0..<0, size: size, modified: modified, isReadable: isReadable || isRestored))
+                key: key, etag: etag ?? 0..<0, size: size, modified: modified, isReadable: isReadable || isRestored,
+                version: version ?? 0..<0))
         return nil
     }
 

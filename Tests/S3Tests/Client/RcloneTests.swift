@@ -67,6 +67,40 @@ struct RcloneTests {
         try exercise(client("http://127.0.0.1:\(server.port)", engine), text)
     }
 
+    /// Small objects by one PUT, large ones in parts; what is deleted is a revision's.
+    @Test func uploadsInPartsAndDeletesRevisions() throws {
+        _ = fill()
+        let server = try Server(data.path, [], configuration.path + "/log")
+        let engine = TransferEngine(threads: 1)
+        defer { engine.stop() }
+        let client = try client("http://127.0.0.1:\(server.port)", engine)
+        let key = try #require(RevisionKey(owner: "uid", name: "r1.manifest"))
+        for size in [0, 1, 6 << 20, (6 << 20) + 1, 20 << 20] {
+            let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 / 7) }
+            let upload = ObjectUpload(client, key.objectKey, partBytes: 6 << 20)
+            for start in stride(from: 0, to: size, by: 1_000_000) {
+                try upload.write(Array(bytes[start..<min(start + 1_000_000, size)]))
+            }
+            try upload.finish()
+            let path = "\(data.path)/bucket/.millrace/revisions/uid/r1.manifest"
+            #expect(TemporaryDirectory.bytes(path) == size)
+            if size > 0 {
+                let read = try client.collect(
+                    GetRequest(key: key.objectKey, range: 0..<UInt64(size), size: UInt64(size)))
+                #expect(read.error == nil)
+                #expect(read.bytes.elementsEqual(bytes), "\(size) bytes")
+            }
+            let deleted = Promise<Result<Void, S3Error>>()
+            client.delete(key) { deleted.fulfil($0) }
+            try #require(deleted.wait(until: .now.advanced(byMs: 20_000))).get()
+            #expect(TemporaryDirectory.bytes(path) == nil)
+        }
+        let abandoned = ObjectUpload(client, key.objectKey, partBytes: 6 << 20)
+        try abandoned.write([UInt8](repeating: 1, count: 13 << 20))
+        abandoned.abort()
+        #expect(TemporaryDirectory.bytes("\(data.path)/bucket/.millrace/revisions/uid/r1.manifest") == nil)
+    }
+
     @Test func readsOverHTTPSWithItsOwnAuthority() throws {
         let text = fill()
         let (key, certificate) = (configuration.path + "/key", configuration.path + "/cert")

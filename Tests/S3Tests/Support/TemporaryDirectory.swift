@@ -20,6 +20,12 @@ final class TemporaryDirectory: Sendable {
         return path
     }
 
+    /// A file's size; nil where there is none.
+    static func bytes(_ path: String) -> Int? {
+        var status = stat()
+        return stat(path, &status) == 0 ? Int(status.st_size) : nil
+    }
+
     deinit { Self.remove(path) }
 
     private static func remove(_ path: String) {

@@ -25,6 +25,29 @@ import Testing
         "<Contents><Key>\(key)</Key><ETag>&quot;e-\(key)&quot;</ETag><Size>7</Size>\(more)</Contents>"
     }
 
+    @Test func ofVersionsTheLatestThatIsThereIsTaken() throws {
+        func version(_ key: String, _ id: String, latest: Bool, _ name: String = "Version") -> String {
+            let data = name == "Version" ? "<ETag>&quot;e&quot;</ETag><Size>7</Size>" : ""
+            return
+                "<\(name)><Key>\(key)</Key><VersionId>\(id)</VersionId><IsLatest>\(latest)</IsLatest>\(data)</\(name)>"
+        }
+        let text =
+            "<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+            + "<NextKeyMarker>c%2Bd</NextKeyMarker><NextVersionIdMarker>v/5</NextVersionIdMarker>"
+            + version("a", "v2", latest: true) + version("a", "v1", latest: false)
+            + version("b", "v3", latest: true, "DeleteMarker") + version("b", "v2", latest: false)
+            + version("c%2Bd", "null", latest: true) + "</ListVersionsResult>"
+        let parser = ListPageParser(ofVersions: true)
+        #expect(Array(text.utf8).withUnsafeBytes { parser.parse($0) } == nil)
+        let page = try parser.finish(prefix: ObjectKey(""), after: nil).get()
+        #expect(page.objects.map { String(decoding: page.bytes[$0.key], as: UTF8.self) } == ["a", "c+d"])
+        #expect(page.objects.map { String(decoding: page.bytes[$0.version], as: UTF8.self) } == ["v2", "null"])
+        #expect(page.nextToken == "c%2Bd v%2F5")
+        // A server that knows no versions answers a plain listing, or the other way round.
+        let plain = ListPageParser(ofVersions: true)
+        #expect(Array("<ListBucketResult></ListBucketResult>".utf8).withUnsafeBytes { plain.parse($0) } != nil)
+    }
+
     @Test(arguments: [1, 2, 7, 4096]) func readsAPageInPiecesOfAnySize(pieces: Int) throws {
         let text = document(
             "<Prefix>a</Prefix><IsTruncated>true</IsTruncated><NextContinuationToken>to&amp;ken</NextContinuationToken>"
