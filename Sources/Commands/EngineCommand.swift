@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import Curl
 import Glibc
 import Keeper
 import Logging
@@ -28,6 +29,10 @@ struct EngineCommand: ParsableCommand {
     var cacheSize = ByteSize(bytes: 10 << 30)
     @Option(help: "Serve metrics at this address, like 127.0.0.1:9809.")
     var metrics: String?
+    @Option(
+        help: ArgumentHelp(
+            "URLs of web servers may lead to these addresses of the machine or its link.", valueName: "cidr"))
+    var allowAddress: [String] = []
     @Option(help: "End after so many seconds without a session and without a plugin.")
     var exitWhenIdle: Int?
     @Flag(help: .hidden)
@@ -38,6 +43,9 @@ struct EngineCommand: ParsableCommand {
     var logFormat = LogFormat.text
 
     mutating func validate() throws {
+        if let wrong = allowAddress.first(where: { AddressRange($0) == nil }) {
+            throw ValidationError("--allow-address \(wrong) is not an address or a range like 10.0.0.0/8")
+        }
         if user != nil, identity == nil { throw ValidationError("--user is UID:GID in numbers") }
         if let exitWhenIdle, !(1...86_400).contains(exitWhenIdle) {
             throw ValidationError("--exit-when-idle is 1 to 86400 seconds")
@@ -69,7 +77,10 @@ struct EngineCommand: ParsableCommand {
                 memoryBytes: Int(clamping: memory.bytes), cache: cacheDir.map { ($0, cacheSize.bytes) },
                 resends: !noResend),
             metrics: registry, logger: logger)
-        let host = try EngineHost(engine, keeper: keeper, metrics: registry, logger: logger)
+        let host = try EngineHost(
+            engine, keeper: keeper, spoolDirectory: cacheDir ?? "/tmp",
+            addresses: AddressPolicy(allowing: allowAddress.compactMap(AddressRange.init)), metrics: registry,
+            logger: logger)
         let server = try FrameServer(path: socket, name: "engine", handler: host)
         let metricsServer = try metrics.map { try MetricsServer(address: $0, registry: registry) { !host.isDrained } }
         logger.info("serving", metadata: ["socket": "\(socket)", "sessions": "\(host.sessionCount)"])

@@ -45,10 +45,10 @@ struct Layers {
         let options = command == "mount" ? Self.mount : Self.connection
         let known = Set(Self.mount.map(\.name))
         for (section, lines) in file {
-            guard section.isEmpty || ["mount", "ls", "cp", "doctor"].contains(section) else {
+            guard section.isEmpty || ["mount", "ls", "cp", "doctor", "snapshot"].contains(section) else {
                 throw Failure(
                     "configuration file", because: "it has a section [\(section)] that no command has",
-                    fix: "use [mount], [ls], [cp] or [doctor], or put the lines before any section")
+                    fix: "use [mount], [ls], [cp], [doctor] or [snapshot], or put the lines before any section")
             }
             if let unknown = lines.keys.sorted().first(where: { !known.contains($0) }) {
                 throw Failure(

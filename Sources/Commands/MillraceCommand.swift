@@ -15,7 +15,7 @@ public struct MillraceCommand: ParsableCommand {
         version: "millrace 0.1.0",
         subcommands: [
             MountCommand.self, UnmountCommand.self, StatusCommand.self, DoctorCommand.self, ListCommand.self,
-            CopyCommand.self,
+            CopyCommand.self, SnapshotCommand.self,
             EngineCommand.self, KeeperCommand.self,
         ])
 
@@ -82,7 +82,9 @@ public struct MillraceCommand: ParsableCommand {
 
     /// The arguments with what the environment and the configuration file add.
     private static func layered(_ arguments: [String]) throws -> [String] {
-        guard let command = arguments.first, ["mount", "ls", "cp", "doctor"].contains(command) else { return arguments }
+        guard let command = arguments.first, ["mount", "ls", "cp", "doctor", "snapshot"].contains(command) else {
+            return arguments
+        }
         let typed = Array(arguments.dropFirst())
         var layers = Layers(environment: Environment.process.values, file: [:])
         layers.file = try ConfigurationFile.read(typed: value(of: "config", in: typed), environment: layers.environment)

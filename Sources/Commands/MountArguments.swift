@@ -44,6 +44,16 @@ struct MountArguments: ParsableArguments {
     @Flag(help: "The bucket never changes: trust listings and attributes for good.")
     var immutable = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Show a snapshot that `millrace snapshot` wrote: a file or s3://BUCKET/KEY.", valueName: "manifest"))
+    var revision: String?
+
+    @Option(
+        help: ArgumentHelp("For a web server: a file with a line \"Name: value\" for each header.", valueName: "file"),
+        completion: .file())
+    var headers: String?
+
     @Option(help: ArgumentHelp("Serve Prometheus metrics here.", valueName: "host:port"))
     var metrics: String?
 

@@ -16,8 +16,9 @@ struct MountCommand: ParsableCommand {
             Ctrl-C, which unmount and exit 0. The directory must be there and empty.
             """)
 
-    @Argument(help: ArgumentHelp("s3://BUCKET[/PREFIX]", valueName: "source"))
-    var source: SourceURL
+    @Argument(
+        help: ArgumentHelp("s3://BUCKET[/PREFIX], or an index of files: https://HOST/DIRECTORY/", valueName: "source"))
+    var source: MountSource
 
     @Argument(help: ArgumentHelp("An empty directory.", valueName: "dir"), completion: .directory)
     var directory: String
@@ -48,25 +49,25 @@ struct MountCommand: ParsableCommand {
         try MountPoint.check(path)
 
         let registry = Registry()
-        let bucket = try connection.open(bucket: source.bucket)
-        let store = bucket.client(timeoutMs: mount.requestTimeout.ms, registry: registry, logger: logger)
-        // Whether the bucket can be read is asked while everything else is set up. What it answers, the first to look
-        // at the mount needs.
-        let sent = Instant.now
-        let check = Listing(store: bucket.client(timeoutMs: Connection.impatientMs), source: source).start(
-            ListRequest(prefix: source.directoryPrefix, delimiter: UInt8(ascii: "/")))
+        // Whether the source can be read is asked while everything else is set up. What it answers, the first to look at
+        // the mount needs.
+        let opened = try connection.open(
+            source, revision: mount.revision, timeoutMs: mount.requestTimeout.ms, headersFile: mount.headers,
+            spoolDirectory: mount.cacheDir, registry: registry, logger: logger)
         let engine = try makeEngine(registry, logger)
         defer { engine.stop() }
         let metrics = try mount.metrics.map { try startMetrics($0, registry) }
         defer { metrics?.stop() }
         let survivor = mount.survive ? try Survival.start(path, engine, logger) : nil
         let session: MountedSession
-        let left = try survivor.flatMap { try failingAsMount(path, $0.takeOver(description(), store: store, at: path)) }
+        let left = try survivor.flatMap {
+            try failingAsMount(path, $0.takeOver(description(opened), store: opened.store, at: path))
+        }
         if let left {
             session = left
         } else {
             do {
-                let page = try check()
+                let page = try opened.root()
                 if page.objects.isEmpty && page.prefixes.isEmpty {
                     logger.warning(
                         "Nothing begins with this prefix; the mount is empty.", metadata: ["source": "\(source)"])
@@ -74,9 +75,11 @@ struct MountCommand: ParsableCommand {
                 session = try failingAsMount(
                     path,
                     survivor?.mount(
-                        description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent))
+                        description(opened), store: opened.store, at: path, allowOther: mount.allowOther,
+                        root: (page, opened.sent))
                         ?? engine.mount(
-                            description(), store: store, at: path, allowOther: mount.allowOther, root: (page, sent)))
+                            description(opened), store: opened.store, at: path, allowOther: mount.allowOther,
+                            root: (page, opened.sent)))
             } catch {
                 survivor?.end()
                 throw error
@@ -130,11 +133,11 @@ struct MountCommand: ParsableCommand {
         }
     }
 
-    private func description() -> SessionDescription {
+    private func description(_ opened: OpenedSource) -> SessionDescription {
         SessionDescription(
-            bucket: source.bucket, prefix: source.directoryPrefix, policy: policy, uid: mount.uid, gid: mount.gid,
-            fileMode: mount.fileMode.bits, directoryMode: mount.dirMode.bits,
-            readAheadBytes: Int(clamping: mount.readAhead.bytes),
+            bucket: opened.bucket, prefix: opened.prefix, policy: opened.revision == nil ? policy : .immutable,
+            revision: opened.revision, uid: mount.uid, gid: mount.gid, fileMode: mount.fileMode.bits,
+            directoryMode: mount.dirMode.bits, readAheadBytes: Int(clamping: mount.readAhead.bytes),
             keptBytes: mount.pageCache.map { Int(clamping: $0.bytes) }, scope: scope)
     }
 

@@ -7,6 +7,8 @@ public struct SessionDescription: Sendable, Equatable {
     /// "" or ends in "/".
     public var prefix: ObjectKey
     public var policy: MetadataPolicy
+    /// The snapshot that is shown; nil: what is there now.
+    public var revision: String?
     public var uid: UInt32
     public var gid: UInt32
     /// Permission bits.
@@ -25,13 +27,15 @@ public struct SessionDescription: Sendable, Equatable {
     public var scope: String
 
     public init(
-        bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(), uid: UInt32 = 0,
-        gid: UInt32 = 0, fileMode: UInt32 = 0o444, directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20,
-        kernelReadAheadKiB: Int = 4096, keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = ""
+        bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(),
+        revision: String? = nil, uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o444,
+        directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20, kernelReadAheadKiB: Int = 4096,
+        keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = ""
     ) {
         self.bucket = bucket
         self.prefix = prefix
         self.policy = policy
+        self.revision = revision
         self.uid = uid
         self.gid = gid
         self.fileMode = fileMode
@@ -44,7 +48,11 @@ public struct SessionDescription: Sendable, Equatable {
     }
 
     /// What mountinfo shows as the device.
-    public var source: String { "s3://\(bucket)" + (prefix.bytes.isEmpty ? "" : "/\(prefix)") }
+    public var source: String {
+        // A web server's URL stands for itself.
+        let place = bucket.contains("://") ? bucket : "s3://\(bucket)" + (prefix.bytes.isEmpty ? "" : "/\(prefix)")
+        return place + (revision.map { "@\($0)" } ?? "")
+    }
 }
 
 /// What all sessions of one engine share.

@@ -19,6 +19,8 @@ public enum SessionCredentials: Equatable, Sendable {
     case keys(accessKeyID: String, secretAccessKey: Secret, sessionToken: Secret?)
     /// An OIDC token, exchanged for keys by AssumeRoleWithWebIdentity.
     case webIdentity(roleARN: String, token: Secret)
+    /// Lines of an HTTP request's head, "Name: value", for a web server.
+    case headers([Secret])
 
     private enum Tag {
         static let kind: UInt16 = 1
@@ -27,6 +29,7 @@ public enum SessionCredentials: Equatable, Sendable {
         static let sessionToken: UInt16 = 4
         static let roleARN: UInt16 = 5
         static let token: UInt16 = 6
+        static let header: UInt16 = 7
     }
     private static let maxBytes = 64 << 10
 
@@ -45,6 +48,9 @@ public enum SessionCredentials: Equatable, Sendable {
             fields.add(Tag.kind, 2)
             fields.add(Tag.roleARN, role)
             fields.add(Tag.token, token.exposed)
+        case .headers(let lines):
+            fields.add(Tag.kind, 3)
+            for line in lines { fields.add(Tag.header, line.exposed) }
         }
         return try Descriptor.sealed("millrace-secrets", fields.encoded)
     }
@@ -62,6 +68,7 @@ public enum SessionCredentials: Equatable, Sendable {
             self = .webIdentity(
                 roleARN: try fields.required(Tag.roleARN, "the role's ARN"),
                 token: Secret(try fields.required(Tag.token, "the web identity token")))
+        case 3: self = .headers(fields.all(Tag.header).map { Secret(String(decoding: $0, as: UTF8.self)) })
         default: throw .malformed("credentials of a kind that this version does not know")
         }
     }

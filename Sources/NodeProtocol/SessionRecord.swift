@@ -36,7 +36,9 @@ public struct SessionRecord: Sendable {
 
 extension SessionRecord {
     /// Raised when a reader of the version before would go wrong, not when it would only miss something.
-    static let format = 1
+    ///
+    /// 2: sources that version 1 would take for a live bucket. Others are written as 1 still.
+    static let format = 2
 
     private enum Tag {
         static let format: UInt16 = 1
@@ -48,7 +50,7 @@ extension SessionRecord {
 
     var item: KeptItem {
         var fields = Fields()
-        fields.add(Tag.format, Self.format)
+        fields.add(Tag.format, spec.revision == nil && spec.web == nil ? 1 : 2)
         fields.add(Tag.spec, spec.fields)
         fields.add(Tag.connection, Int(connection))
         fields.add(Tag.initExchange, initExchange)

@@ -21,6 +21,10 @@ public struct SessionSpec: Equatable, Hashable, Sendable {
     public var caBundlePEM: String?
     /// Exchanges `SessionCredentials.webIdentity` for keys.
     public var stsEndpoint: String?
+    /// Shows a snapshot and not what is there now.
+    public var revision: Revision?
+    /// Files of a web server instead of a bucket's objects.
+    public var web: Web?
     /// A digest of who the credentials belong to: nothing is shared, in memory or on disk, between scopes.
     public var scope: String
 
@@ -28,7 +32,7 @@ public struct SessionSpec: Equatable, Hashable, Sendable {
         bucket: String, prefix: String = "", endpoint: String? = nil, region: String? = nil, pathStyle: Bool? = nil,
         requesterPays: Bool = false, metadataTTLMs: Int = 1_000, readAheadBytes: Int? = nil, uid: UInt32 = 0,
         gid: UInt32 = 0, fileMode: UInt32 = 0o444, directoryMode: UInt32 = 0o555, caBundlePEM: String? = nil,
-        stsEndpoint: String? = nil, scope: String = ""
+        stsEndpoint: String? = nil, revision: Revision? = nil, web: Web? = nil, scope: String = ""
     ) {
         self.bucket = bucket
         self.prefix = prefix
@@ -44,7 +48,39 @@ public struct SessionSpec: Equatable, Hashable, Sendable {
         self.directoryMode = directoryMode
         self.caBundlePEM = caBundlePEM
         self.stsEndpoint = stsEndpoint
+        self.revision = revision
+        self.web = web
         self.scope = scope
+    }
+
+    /// An immutable snapshot, by its manifest in an object store.
+    public struct Revision: Equatable, Hashable, Sendable {
+        public var id: String
+        public var bucket: String
+        public var key: String
+        /// Nil: where the dataset itself is, as are the next two.
+        public var endpoint: String?
+        public var region: String?
+        public var pathStyle: Bool?
+        /// The session's credentials are for the manifest alone; the dataset is public.
+        public var isDatasetAnonymous = false
+
+        public init(id: String, bucket: String, key: String) {
+            self.id = id
+            self.bucket = bucket
+            self.key = key
+        }
+    }
+
+    /// What a web server has: an index or a list at a URL, or the lines of a list.
+    public struct Web: Equatable, Hashable, Sendable {
+        public var url: String?
+        public var urls: [String]
+
+        public init(url: String?, urls: [String] = []) {
+            self.url = url
+            self.urls = urls
+        }
     }
 }
 
@@ -65,6 +101,15 @@ extension SessionSpec {
         static let caBundlePEM: UInt16 = 13
         static let stsEndpoint: UInt16 = 14
         static let scope: UInt16 = 15
+        static let revisionID: UInt16 = 16
+        static let revisionBucket: UInt16 = 17
+        static let revisionKey: UInt16 = 18
+        static let revisionEndpoint: UInt16 = 19
+        static let revisionRegion: UInt16 = 20
+        static let revisionPathStyle: UInt16 = 21
+        static let isDatasetAnonymous: UInt16 = 22
+        static let webURL: UInt16 = 23
+        static let webLine: UInt16 = 24
     }
 
     public var fields: Fields {
@@ -84,6 +129,19 @@ extension SessionSpec {
         fields.add(Tag.caBundlePEM, caBundlePEM)
         fields.add(Tag.stsEndpoint, stsEndpoint)
         fields.add(Tag.scope, scope)
+        if let revision {
+            fields.add(Tag.revisionID, revision.id)
+            fields.add(Tag.revisionBucket, revision.bucket)
+            fields.add(Tag.revisionKey, revision.key)
+            fields.add(Tag.revisionEndpoint, revision.endpoint)
+            fields.add(Tag.revisionRegion, revision.region)
+            if let style = revision.pathStyle { fields.add(Tag.revisionPathStyle, style) }
+            fields.add(Tag.isDatasetAnonymous, revision.isDatasetAnonymous)
+        }
+        if let web {
+            fields.add(Tag.webURL, web.url)
+            for line in web.urls { fields.add(Tag.webLine, line) }
+        }
         return fields
     }
 
@@ -103,5 +161,18 @@ extension SessionSpec {
         caBundlePEM = fields.text(Tag.caBundlePEM)
         stsEndpoint = fields.text(Tag.stsEndpoint)
         scope = try fields.required(Tag.scope, "the credential scope")
+        if let id = fields.text(Tag.revisionID) {
+            var revision = Revision(
+                id: id, bucket: try fields.required(Tag.revisionBucket, "the manifest's bucket"),
+                key: try fields.required(Tag.revisionKey, "the manifest's key"))
+            revision.endpoint = fields.text(Tag.revisionEndpoint)
+            revision.region = fields.text(Tag.revisionRegion)
+            revision.pathStyle = fields.flag(Tag.revisionPathStyle)
+            revision.isDatasetAnonymous = fields.flag(Tag.isDatasetAnonymous) ?? false
+            self.revision = revision
+        }
+        let lines = fields.all(Tag.webLine).map { String(decoding: $0, as: UTF8.self) }
+        let url = fields.text(Tag.webURL)
+        if url != nil || !lines.isEmpty { web = Web(url: url, urls: lines) }
     }
 }

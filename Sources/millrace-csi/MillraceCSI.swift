@@ -35,6 +35,8 @@ struct MillraceCSI: ParsableCommand {
     var cacheDir: String?
     @Option(help: "How much the cache on disk may take, like 50Gi.")
     var cacheSize: String?
+    @Option(help: "URLs of web servers may lead to these addresses of the machine or its link, like 10.0.0.0/8.")
+    var allowAddress: [String] = []
     @Option(help: "Where the engine serves its metrics, like 127.0.0.1:9809.")
     var metrics: String?
     @Option(
@@ -79,6 +81,7 @@ struct MillraceCSI: ParsableCommand {
         ] {
             if let value { options.engineArguments += [name, value] }
         }
+        for range in allowAddress { options.engineArguments += ["--allow-address", range] }
         options.engineArguments += engineArgument
         return options
     }

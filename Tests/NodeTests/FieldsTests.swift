@@ -49,6 +49,22 @@ import Testing
         #expect(try SessionSpec(least.fields) == least)
     }
 
+    @Test func otherSourcesSurviveTheWireToo() throws {
+        var pinned = Self.spec
+        pinned.revision = SessionSpec.Revision(id: "r1", bucket: "store", key: "a/b")
+        pinned.revision?.endpoint = "http://store:1"
+        pinned.revision?.region = "r"
+        pinned.revision?.pathStyle = true
+        pinned.revision?.isDatasetAnonymous = true
+        #expect(try SessionSpec(Fields(decoding: pinned.fields.encoded)) == pinned)
+        for web in [
+            SessionSpec.Web(url: "http://h/"), SessionSpec.Web(url: nil, urls: ["http://h/a", "http://h/b c"]),
+        ] {
+            let spec = SessionSpec(bucket: "b", web: web)
+            #expect(try SessionSpec(Fields(decoding: spec.fields.encoded)) == spec)
+        }
+    }
+
     @Test func aSpecOfALaterVersionIsRead() throws {
         var fields = Self.spec.fields
         fields.add(999, "what this version has never heard of")
@@ -60,6 +76,7 @@ import Testing
         .keys(accessKeyID: "AKIA", secretAccessKey: Secret("s3cr3t"), sessionToken: nil),
         .keys(accessKeyID: "AKIA", secretAccessKey: Secret("s3cr3t"), sessionToken: Secret("t0ken")),
         .webIdentity(roleARN: "arn:aws:iam::1:role/r", token: Secret("s3cr3t")),
+        .headers([Secret("Authorization: Basic s3cr3t"), Secret("X: t0ken")]),
     ])
     func credentialsSurviveSealedMemoryAndPrintRedacted(_ credentials: SessionCredentials) throws {
         let memory = try credentials.sealed()

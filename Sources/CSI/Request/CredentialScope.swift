@@ -9,6 +9,7 @@ extension SessionCredentials {
         switch self {
         case .anonymous: parts = ["anonymous"]
         case .keys(let id, let secret, _): parts = ["keys", id, secret.exposed]
+        case .headers(let lines): parts = ["headers"] + lines.map(\.exposed)
         case .webIdentity(let role, _):
             // The token changes every hour, whom it stands for does not; Kubernetes vouches for both names.
             parts = ["web", role, attributes.podNamespace ?? "", attributes.serviceAccount ?? ""]
@@ -28,6 +29,7 @@ extension SessionCredentials {
             case .anonymous: []
             case .keys(let id, let secret, let token): [id, secret.exposed, token?.exposed ?? ""]
             case .webIdentity(let role, let token): [role, token.exposed]
+            case .headers(let lines): lines.map(\.exposed)
             }
         return CSI.digest(of: parts.flatMap { Array("\($0.utf8.count):".utf8) + Array($0.utf8) })
     }

@@ -6,6 +6,8 @@ import NodeProtocol
 struct VolumeAttributes: Equatable {
     var view: SessionSpec
     var isAnonymous = false
+    /// Of the snapshot that "manifest" is of; "Live" or "Pinned" in volumes of earlier versions, which have none.
+    var revisionID = ""
     var roleARN: String?
     /// Namespaces that may use the volume; nil: every one.
     var allowedNamespaces: Set<String>?
@@ -21,7 +23,9 @@ struct VolumeAttributes: Equatable {
     init(_ context: [String: String]) throws(Refusal) {
         view = SessionSpec(bucket: "", metadataTTLMs: Self.defaultTTLMs)
         for (name, value) in context.sorted(by: { $0.key < $1.key }) { try take(name, value) }
+        try takeWeb(context)
         guard !view.bucket.isEmpty else { throw .invalid("volume attribute \"bucket\" is missing") }
+        try takeRevision(context)
         if isAnonymous && roleARN != nil {
             throw .invalid("volume attributes \"anonymous\" and \"roleARN\" exclude each other")
         }
@@ -30,7 +34,7 @@ struct VolumeAttributes: Equatable {
     private mutating func take(_ name: String, _ value: String) throws(Refusal) {
         // Kubernetes adds to these from version to version.
         let isKubernetes = name.hasPrefix("csi.storage.k8s.io/") || name.hasPrefix("storage.kubernetes.io/")
-        let isText = isKubernetes || name == "caBundle"
+        let isText = isKubernetes || name == "caBundle" || name == "urls"
         guard isText || Checks.isPrintable(value) else {
             throw .invalid("volume attribute \(Checks.quoted(name)) has control characters")
         }
@@ -59,7 +63,10 @@ struct VolumeAttributes: Equatable {
         case "millrace.dev/allowedNamespaces":
             let names = value.split(separator: ",").map { String($0.filter { $0 != " " }) }
             allowedNamespaces = names.contains("*") ? nil : Set(names)
-        case "millrace.dev/dataset", "millrace.dev/revision": break
+        case "url", "urls": break
+        case "millrace.dev/revision": revisionID = value
+        case "manifest", "manifestEndpoint", "manifestRegion", "manifestPathStyle": break
+        case "millrace.dev/dataset": break
         case "csi.storage.k8s.io/pod.namespace": podNamespace = value
         case "csi.storage.k8s.io/serviceAccount.name": serviceAccount = value
         case Self.tokensKey: serviceAccountTokens = Secret(value)

@@ -10,6 +10,10 @@ struct VolumeSecrets {
     var endpoint: String?
     var region: String?
     var serviceAccountTokens: Secret?
+    /// For web servers: HTTP's basic authentication, and lines of the request's head.
+    var username: String?
+    var password: Secret?
+    var headers: [Secret] = []
 
     init(_ secrets: [String: String]) throws(Refusal) {
         for (name, value) in secrets.sorted(by: { $0.key < $1.key }) {
@@ -24,6 +28,14 @@ struct VolumeSecrets {
                 sessionToken = value.isEmpty ? nil : Secret(value)
             case "endpoint", "AWS_ENDPOINT_URL": endpoint = try VolumeAttributes.url(value, name)
             case "region", "AWS_REGION", "AWS_DEFAULT_REGION": region = value.isEmpty ? nil : value
+            // Pachyderm's gateway takes a session's token for both keys.
+            case "token", "pachydermToken":
+                accessKeyID = try Self.one(accessKeyID, value, name)
+                secretAccessKey = Secret(try Self.one(secretAccessKey?.exposed, value, name))
+            case "username": username = value
+            case "password": password = Secret(value)
+            case _ where name.hasPrefix("header."):
+                headers.append(Secret("\(name.dropFirst(7)): \(try Self.one(nil, value, name))"))
             case VolumeAttributes.tokensKey: serviceAccountTokens = Secret(value)
             default:
                 throw .invalid(
@@ -44,7 +56,9 @@ struct VolumeSecrets {
 
     /// What the session signs its requests with.
     func credentials(for attributes: VolumeAttributes) throws(Refusal) -> SessionCredentials {
-        if attributes.isAnonymous {
+        if attributes.view.web != nil { return try webCredentials() }
+        // Keys beside an anonymous dataset are for its revisions' manifests.
+        if attributes.isAnonymous, attributes.view.revision == nil || accessKeyID == nil {
             guard accessKeyID == nil && secretAccessKey == nil else {
                 throw .invalid("volume attribute \"anonymous\" is true, but the volume has secrets; drop one of them")
             }
@@ -59,6 +73,23 @@ struct VolumeSecrets {
         }
         guard let secret = secretAccessKey else { throw .invalid("secret key \"secretAccessKey\" is missing") }
         return .keys(accessKeyID: id, secretAccessKey: secret, sessionToken: sessionToken)
+    }
+
+    /// User and password also in the spelling of CDI, whose http sources have them as accessKeyId and secretKey.
+    private func webCredentials() throws(Refusal) -> SessionCredentials {
+        var lines = headers
+        switch (username ?? accessKeyID, password ?? secretAccessKey) {
+        case (nil, nil): break
+        case (let user?, let password?):
+            guard !user.contains(":") else {
+                throw .invalid("secret key \"username\" has a colon, which HTTP can't send")
+            }
+            let token = Data("\(user):\(password.exposed)".utf8).base64EncodedString()
+            lines.append(Secret("Authorization: Basic \(token)"))
+        case (nil, _?): throw .invalid("secret key \"username\" is missing beside \"password\"")
+        case (_?, nil): throw .invalid("secret key \"password\" is missing beside \"username\"")
+        }
+        return lines.isEmpty ? .anonymous : .headers(lines)
     }
 
     private struct Token: Decodable {

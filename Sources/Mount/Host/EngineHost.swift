@@ -1,3 +1,4 @@
+import Curl
 import Glibc
 import Logging
 import NodeProtocol
@@ -15,7 +16,7 @@ public final class EngineHost: FrameHandler {
     public static let version = "0.1.0"
 
     private let engine: Engine
-    private let stores: HostedStore
+    private let sources: HostedSources
     private let logger: Logger
     private let sessions: Locked<[String: HostedSession]>
     private let keeper: KeeperLink?
@@ -23,11 +24,20 @@ public final class EngineHost: FrameHandler {
 
     /// Everything that was kept is served when this returns.
     ///
-    /// - Parameter keeper: the keeper's socket; nil: nothing outlives this process.
-    public init(_ engine: Engine, keeper: String?, metrics: Registry, logger: Logger) throws {
+    /// - Parameters:
+    ///   - keeper: the keeper's socket; nil: nothing outlives this process.
+    ///   - addresses: what web servers' URLs may lead to.
+    ///   - spoolDirectory: where files of web servers without ranges are kept while they are in use.
+    public init(
+        _ engine: Engine, keeper: String?, spoolDirectory: String = "/tmp",
+        addresses: AddressPolicy = AddressPolicy(), metrics: Registry, logger: Logger
+    ) throws {
         self.engine = engine
         self.logger = logger
-        stores = HostedStore(transfers: TransferEngine(threads: 2), metrics: metrics, logger: logger)
+        sources = HostedSources(
+            transfers: TransferEngine(threads: 2), spoolDirectory: spoolDirectory, addresses: addresses,
+            metrics: metrics,
+            logger: logger)
         let sessions = Locked<[String: HostedSession]>([:])
         self.sessions = sessions
         guard let keeper else {
@@ -84,15 +94,14 @@ public final class EngineHost: FrameHandler {
         guard sessions.withLock({ $0[opening.id] == nil }) else {
             throw .refused(.exists, "session \(opening.id) is served already")
         }
-        let source = try stores.source(try SessionCredentials(sealed: opening.secrets), for: opening.spec)
-        try stores.check(opening.spec, source)
-        let credentials = SessionCredentialsSource(source)
+        let source = try sources.open(opening.spec, try SessionCredentials(sealed: opening.secrets))
+        try source.check()
         let journal = try Descriptor.memory("millrace-journal")
         let requests = try Descriptor.memory("millrace-requests")
         let mounted: MountedSession
         do {
             mounted = try engine.serve(
-                SessionDescription(opening.spec), store: try stores.client(opening.spec, credentials),
+                SessionDescription(opening.spec), store: source.store,
                 descriptor: try opening.device.duplicated(), legacy: try legacy(journal, requests))
         } catch {
             throw .refused(.failed, "session \(opening.id) cannot be served: \(error)")
@@ -101,7 +110,7 @@ public final class EngineHost: FrameHandler {
             id: opening.id, spec: opening.spec, connection: opening.connection, initExchange: mounted.initRequest,
             writtenBy: Self.version, device: opening.device, secrets: opening.secrets, journal: journal,
             requests: requests)
-        sessions.withLock { $0[opening.id] = HostedSession(record: record, mounted: mounted, credentials: credentials) }
+        sessions.withLock { $0[opening.id] = HostedSession(record: record, mounted: mounted, source: source) }
         keeper?.put(record)
         logger.info(
             "serving a session", metadata: ["session": "\(opening.id)", "source": "\(mounted.description.source)"])
@@ -109,11 +118,9 @@ public final class EngineHost: FrameHandler {
 
     private func update(_ id: String, _ scope: String, _ secrets: Descriptor) throws(NodeError) {
         let session = try session(id)
-        let source = try stores.source(try SessionCredentials(sealed: secrets), for: session.record.spec)
         let isAnotherIdentity = scope != session.record.spec.scope
         // Keys that can't read what is mounted would fail live readers; those that work go on meanwhile.
-        if isAnotherIdentity { try stores.check(session.record.spec, source) }
-        session.credentials.replace(source)
+        try session.source.renew(try SessionCredentials(sealed: secrets), isAnotherIdentity)
         // After the credentials: nothing that the old ones bring is kept under the new ones' name.
         if isAnotherIdentity { session.mounted.changeScope(scope) }
         let record = sessions.withLock { sessions -> SessionRecord? in
@@ -151,13 +158,12 @@ public final class EngineHost: FrameHandler {
         do {
             let requests = try record.requests ?? Descriptor.memory("millrace-requests")
             record.requests = requests
-            let source = try stores.source(try SessionCredentials(sealed: record.secrets), for: record.spec)
-            let credentials = SessionCredentialsSource(source)
+            let source = try sources.open(record.spec, try SessionCredentials(sealed: record.secrets))
             let (mounted, unanswered) = try engine.adopt(
-                SessionDescription(record.spec), store: try stores.client(record.spec, credentials),
+                SessionDescription(record.spec), store: source.store,
                 descriptor: try record.device.duplicated(), legacy: try legacy(record.journal, requests))
             sessions.withLock {
-                $0[record.id] = HostedSession(record: record, mounted: mounted, credentials: credentials)
+                $0[record.id] = HostedSession(record: record, mounted: mounted, source: source)
             }
             logger.info(
                 "took a session over",

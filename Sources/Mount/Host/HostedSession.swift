@@ -5,7 +5,7 @@ import S3
 struct HostedSession: Sendable {
     var record: SessionRecord
     let mounted: MountedSession
-    let credentials: SessionCredentialsSource
+    let source: OpenSource
 
     /// Nil while it is served.
     var failure: String? {
@@ -19,7 +19,8 @@ extension SessionDescription {
             bucket: spec.bucket, prefix: ObjectKey(spec.prefix),
             policy: spec.metadataTTLMs == .max
                 ? .immutable : .init(ttlMs: spec.metadataTTLMs, negativeTTLMs: spec.metadataTTLMs),
-            uid: spec.uid, gid: spec.gid, fileMode: spec.fileMode, directoryMode: spec.directoryMode,
+            revision: spec.revision?.id, uid: spec.uid, gid: spec.gid, fileMode: spec.fileMode,
+            directoryMode: spec.directoryMode,
             scope: spec.scope)
     }
 }

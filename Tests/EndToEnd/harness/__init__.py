@@ -4,8 +4,9 @@ from .content import generated, sha256
 from .embedded import HOSTILE, Embedded
 from .mount import BINARY, Mount, clean_environment, is_mounted, millrace
 from .waiting import eventually, within
+from .web import Web
 
 __all__ = [
-    "BINARY", "HOSTILE", "Embedded", "Mount", "clean_environment", "eventually", "generated", "is_mounted", "millrace", "sha256",
+    "BINARY", "HOSTILE", "Embedded", "Mount", "Web", "clean_environment", "eventually", "generated", "is_mounted", "millrace", "sha256",
     "within",
 ]
