@@ -153,22 +153,3 @@ extension ObjectKey {
         }
     }
 }
-
-extension Dataset.S3Source {
-    /// What is wrong with it, as "field …"; the same rules as the CRD's schema.
-    public var problem: String? {
-        if bucket.isEmpty || bucket.utf8.count > 128 || bucket.contains("/") || bucket.contains("..") {
-            return "bucket is \"\(bucket)\"; it must be a bucket's name"
-        }
-        if let prefix {
-            if let problem = subPathProblem(prefix) { return "prefix is \"\(prefix)\": \(problem)" }
-        }
-        if let endpoint {
-            let isURL = endpoint.hasPrefix("https://") || endpoint.hasPrefix("http://")
-            if !isURL || endpoint.contains("@") || endpoint.contains(" ") || endpoint.hasSuffix("://") {
-                return "endpoint must be a URL that begins with https:// or http://, without a user in it"
-            }
-        }
-        return nil
-    }
-}

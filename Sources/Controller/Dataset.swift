@@ -33,7 +33,13 @@ public struct Dataset: KubernetesObject {
 
     public struct Source: Codable, Sendable, Equatable {
         public var s3: S3Source?
-        public init(s3: S3Source?) { self.s3 = s3 }
+        public var http: HTTPSource?
+        public var pachyderm: PachydermSource?
+        public init(s3: S3Source? = nil, http: HTTPSource? = nil, pachyderm: PachydermSource? = nil) {
+            self.s3 = s3
+            self.http = http
+            self.pachyderm = pachyderm
+        }
     }
 
     public struct S3Source: Codable, Sendable, Equatable {
@@ -93,11 +99,6 @@ public struct Dataset: KubernetesObject {
         public init() {}
     }
 
-    public struct Revision: Codable, Sendable, Equatable {
-        /// Live or Pinned.
-        public var policy: String?
-    }
-
     /// Who may mint keys for it, and how much they may be good for.
     public struct Broker: Codable, Sendable, Equatable {
         /// The role that is taken; nil: the keys' own rights are narrowed, as MinIO does it.
@@ -122,6 +123,9 @@ public struct Dataset: KubernetesObject {
         public var bytes: Int?
         public var countedAt: String?
         public var consumers: Consumers?
+        /// Written by the revisions' controller alone, both.
+        public var revision: RevisionState?
+        public var revisions: [RevisionRecord]?
         public init() {}
     }
 

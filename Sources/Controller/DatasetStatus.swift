@@ -44,6 +44,8 @@ public enum DatasetStatus {
         status.bytes = observation?.bytes ?? dataset.status?.bytes
         status.countedAt = observation?.countedAt ?? dataset.status?.countedAt
         status.consumers = consumers
+        status.revision = dataset.status?.revision
+        status.revisions = dataset.status?.revisions
         return status
     }
 
@@ -93,12 +95,13 @@ public enum DatasetStatus {
         func not(_ reason: String, _ message: String) -> Condition {
             Condition(type: "Ready", status: "False", reason: reason, message: message)
         }
-        guard let s3 = dataset.spec.source.s3 else {
-            return not("SourceUnknown", "spec.source.s3 is missing; it is the only source of this version.")
-        }
-        if let problem = s3.problem { return not("SourceInvalid", "spec.source.s3.\(problem)") }
+        if let problem = dataset.spec.source.problem { return not("SourceInvalid", problem) }
         if credentials.status == "False" { return not(credentials.reason, credentials.message) }
         if source.status == "False" { return not(source.reason, source.message) }
+        if dataset.isPinned, dataset.newestRevision == nil {
+            let message = dataset.status?.revision.map { "\($0.phase): \($0.message)" } ?? "It is made soon."
+            return not("RevisionPending", "There is no revision of this source yet. \(message)")
+        }
         return Condition(type: "Ready", status: "True", reason: "Ready", message: "Pods can mount it.")
     }
 

@@ -2,49 +2,63 @@ import Kubernetes
 
 /// What a volume shows: a prefix of a bucket, how it is reached and with whose Secret.
 public struct DatasetView: Sendable, Equatable {
-    public var source: Dataset.S3Source
+    /// Exactly one.
+    public var origin: Dataset.Source
     public var subPath: String?
     public var secret: SecretReference?
     public var mount: Dataset.Mount?
-    public var revision: String?
+    /// Live or Pinned.
+    public var policy: String?
+    /// The snapshot that is shown, where the policy is Pinned.
+    public var revision: Dataset.RevisionRecord?
     /// The Dataset that it comes from; nil for a class with plain S3 parameters.
     public var dataset: ObjectKey?
     public var datasetUID: String?
 
-    public init(source: Dataset.S3Source) { self.source = source }
+    public init(source: Dataset.S3Source) { origin = Dataset.Source(s3: source) }
 
-    public init(_ dataset: Dataset, source: Dataset.S3Source, subPath: String?) {
-        self.source = source
+    public init(_ dataset: Dataset, subPath: String?) {
+        origin = dataset.spec.source
         self.subPath = subPath
         secret = dataset.spec.secretRef.map {
             SecretReference(name: $0.name, namespace: dataset.metadata.namespace ?? "")
         }
+        // A public source needs no keys of its own; those of the revisions' store read the manifest.
+        if secret == nil, dataset.isPinned, dataset.spec.source.s3?.roleARN == nil {
+            secret = dataset.spec.revision?.store?.secretRef.map {
+                SecretReference(name: $0.name, namespace: dataset.metadata.namespace ?? "")
+            }
+        }
         mount = dataset.spec.mount
-        revision = dataset.spec.revision?.policy
+        policy = dataset.spec.revision?.policy
+        revision = dataset.isPinned ? dataset.newestRevision : nil
         self.dataset = dataset.key
         datasetUID = dataset.metadata.uid
     }
 
+    /// The source in S3's terms; of one that speaks no S3, a bucket without a name.
+    public var source: Dataset.S3Source { origin.kind?.asS3 ?? Dataset.S3Source(bucket: "") }
+
     /// The prefix with the sub-path, "" or with a slash at its end.
-    public var prefix: String {
-        var prefix = source.prefix ?? ""
-        if !prefix.isEmpty && !prefix.hasSuffix("/") { prefix += "/" }
-        guard var path = subPath, !path.isEmpty else { return prefix }
-        if !path.hasSuffix("/") { path += "/" }
-        return prefix + path
-    }
+    public var prefix: String { Dataset.S3Source.directory(source.prefix, subPath) }
 
     /// The volume's attributes as the node plugin knows them.
     public func attributes(forNamespace namespace: String) -> [String: String] {
-        var attributes = ["bucket": source.bucket, "prefix": prefix, Names.allowedNamespaces: namespace]
-        attributes["endpoint"] = source.endpoint
-        attributes["region"] = source.region
-        attributes["pathStyle"] = source.pathStyle.map(String.init)
-        attributes["anonymous"] = source.anonymous.map(String.init)
-        attributes["requesterPays"] = source.requesterPays.map(String.init)
-        attributes["caBundle"] = source.caBundle
-        attributes["roleARN"] = source.roleARN
-        attributes["stsEndpoint"] = source.stsEndpoint
+        var attributes = lastingAttributes
+        attributes[Names.allowedNamespaces] = namespace
+        if let revision {
+            attributes[Names.revision] = revision.id
+            attributes["manifest"] = revision.manifest
+            attributes["manifestEndpoint"] = revision.endpoint
+            attributes["manifestRegion"] = revision.region
+            attributes["manifestPathStyle"] = revision.pathStyle.map(String.init)
+        }
+        return attributes.filter { !$0.value.isEmpty || $0.key == "prefix" }
+    }
+
+    /// Those that make a volume another one when they change: not which revision it shows, as volumes keep theirs.
+    private var lastingAttributes: [String: String] {
+        var attributes = origin.kind?.attributes(subPath: subPath) ?? [:]
         // Datasets change seldom: a minute, where a mount by hand trusts for a second.
         attributes["metadataTTL"] = mount?.metadataTTL ?? "60"
         attributes["readAhead"] = mount?.readAhead
@@ -53,15 +67,16 @@ public struct DatasetView: Sendable, Equatable {
         attributes["fileMode"] = mount?.fileMode
         attributes["dirMode"] = mount?.dirMode
         attributes[Names.dataset] = dataset?.description
-        attributes[Names.revision] = revision
-        return attributes.filter { !$0.value.isEmpty || $0.key == "prefix" }
+        attributes[Names.revision] = policy
+        return attributes
     }
 
     /// The same for equal views. The digest is kept on volumes: how it is made must not change between versions, or an
     /// upgrade would make all volumes anew.
     public var digest: String {
         var text = "view-1\n"
-        for (key, value) in attributes(forNamespace: "").sorted(by: { $0.key < $1.key }) { text += "\(key)=\(value)\n" }
+        let lasting = lastingAttributes.filter { !$0.value.isEmpty || $0.key == "prefix" }
+        for (key, value) in lasting.sorted(by: { $0.key < $1.key }) { text += "\(key)=\(value)\n" }
         text += "secret=\(secret.map { "\($0.namespace)/\($0.name)" } ?? "")\n"
         return String(SHA256.hex(text).prefix(16))
     }

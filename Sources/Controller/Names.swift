@@ -9,6 +9,10 @@ public enum Names {
     /// A directory of the Dataset to show instead of all of it.
     public static let subPath = "millrace.dev/sub-path"
 
+    // On Datasets, by people.
+    /// Another value asks for a new revision now.
+    public static let newRevision = "millrace.dev/new-revision"
+
     // On objects that the controller made.
     public static let managedBy = "app.kubernetes.io/managed-by"
     public static let controller = "millrace-controller"

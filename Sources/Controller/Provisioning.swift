@@ -122,11 +122,12 @@ public struct Provisioning: Sendable {
                 "Dataset \(key) isn't there or isn't granted to namespace \(name); its owner can grant it by "
                     + "spec.allowedNamespaces")
         }
-        guard let source = dataset.spec.source.s3 else {
-            throw Refusal("SourceUnknown", "Dataset \(key) has no source.s3, the only source of this version")
+        if let problem = dataset.spec.source.problem { throw Refusal("SourceInvalid", "Dataset \(key): \(problem)") }
+        let view = DatasetView(dataset, subPath: subPath)
+        if dataset.isPinned, view.revision == nil {
+            throw Refusal("RevisionPending", "Dataset \(key) is pinned and has no revision yet; its status says why")
         }
-        if let problem = source.problem { throw Refusal("SourceInvalid", "Dataset \(key): source.s3.\(problem)") }
-        return DatasetView(dataset, source: source, subPath: subPath)
+        return view
     }
 
     private func checkSpec(

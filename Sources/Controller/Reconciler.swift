@@ -203,7 +203,11 @@ public final class Reconciler: Sendable {
             // The status alone: a newer spec must come by the watch, which looks at what it concerns.
             tables.withLock { tables in
                 guard var known = tables.datasets[key], known.metadata.uid == written.metadata.uid else { return }
-                known.status = written.status
+                var status = written.status
+                // Revisions as well, or claims that wait for one would not be looked at.
+                status?.revision = known.status?.revision
+                status?.revisions = known.status?.revisions
+                known.status = status
                 tables.set(known)
             }
         } catch {

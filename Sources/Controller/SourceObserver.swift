@@ -73,8 +73,9 @@ public actor SourceObserver {
 
     /// One look at one source.
     func observe(_ key: ObjectKey) async -> WorkOutcome {
-        guard let spec = specs[key], let source = spec.source.s3 else { return .done }
-        var view = DatasetView(source: source)
+        guard let spec = specs[key], spec.source.problem == nil else { return .done }
+        var view = DatasetView(source: Dataset.S3Source(bucket: ""))
+        view.origin = spec.source
         view.secret = spec.secretRef.map { SecretReference(name: $0.name, namespace: key.namespace) }
         let found = await credentials(view)
         var observation = Observation(.reachable, generation: nil)

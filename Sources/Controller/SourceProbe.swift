@@ -32,6 +32,7 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
         "secretAccessKey", "secretKey", "awsSecretAccessKey", "AWS_SECRET_ACCESS_KEY", "access_key",
     ]
     public static let tokenKeys = ["sessionToken", "awsSessionToken", "AWS_SESSION_TOKEN", "session_token"]
+    public static let bothKeys = ["token", "pachydermToken"]
     public static let endpointKeys = ["endpoint", "AWS_ENDPOINT_URL"]
     public static let regionKeys = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"]
 
@@ -40,9 +41,11 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
         func value(_ keys: [String]) -> String? {
             keys.lazy.compactMap { data[$0] }.first { !$0.isEmpty }?.trimmingSpace
         }
-        let known = Set(Self.idKeys + Self.secretKeys + Self.tokenKeys + Self.endpointKeys + Self.regionKeys)
+        let known = Set(
+            Self.bothKeys + Self.idKeys + Self.secretKeys + Self.tokenKeys + Self.endpointKeys + Self.regionKeys)
         let found = data.keys.sorted().joined(separator: ", ")
-        guard let id = value(Self.idKeys), let secret = value(Self.secretKeys) else {
+        // Pachyderm's gateway takes a session's token for both keys.
+        guard let id = value(Self.idKeys + Self.bothKeys), let secret = value(Self.secretKeys + Self.bothKeys) else {
             throw Refusal(
                 "SecretKeys",
                 "Secret \(name) has the keys [\(found)]; it needs accessKeyID and secretAccessKey (or AWS_ACCESS_KEY_ID and "

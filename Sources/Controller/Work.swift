@@ -102,11 +102,14 @@ extension Tables {
 
     public mutating func updated(_ dataset: Dataset) -> Set<Work> {
         let old = set(dataset)
-        // Its status is ours: a change of that alone concerns nobody.
+        // Its status is ours: a change of that alone concerns nobody, but for the revisions, which claims wait for.
         if let old, old.spec == dataset.spec, old.metadata.uid == dataset.metadata.uid,
             old.metadata.isBeingDeleted == dataset.metadata.isBeingDeleted
         {
-            return []
+            if dataset.isPinned, old.newestRevision != dataset.newestRevision {
+                return concerned(byDataset: dataset.key)
+            }
+            return old.status?.revision == dataset.status?.revision ? [] : [.dataset(dataset.key)]
         }
         return concerned(byDataset: dataset.key)
     }

@@ -7,6 +7,7 @@ import Kubernetes
 import Logging
 import Logs
 import PrometheusMetrics
+import RevisionControl
 import S3
 
 struct MillraceController: AsyncParsableCommand {
@@ -49,6 +50,8 @@ struct MillraceController: AsyncParsableCommand {
             "Addresses that URLs which people write may lead to though they are this machine's or its link's, like 10.0.0.0/8."
     )
     var allowAddress: [String] = []
+    @Flag(help: "Make no revisions of pinned Datasets; the controller then needs no right to change Datasets.")
+    var noRevisions = false
     @Flag(help: "Let the policy Immediate delete pods that use what was revoked; needs rights on pods.")
     var allowEviction = false
     @Option(help: "The key of a taint to take off nodes once the driver has registered there; needs rights on nodes.")
@@ -120,7 +123,8 @@ struct MillraceController: AsyncParsableCommand {
         if !noProbes {
             var settings = SourceObserver.Settings()
             settings.intervalMs = probeSeconds * 1000
-            let probe = S3Probe(engine: TransferEngine(), metrics: registry, logger: logger)
+            let probe = SourceProbes(
+                s3: S3Probe(engine: TransferEngine(), metrics: registry, logger: logger), policy: addresses)
             sources = SourceObserver(client: client, probe: probe, settings: settings, logger: logger)
         }
         let provisioning = Provisioning(ids: ids)
@@ -136,10 +140,17 @@ struct MillraceController: AsyncParsableCommand {
         let taints = startupTaint.map {
             StartupTaints(client: client, taint: $0, driver: driverName, metrics: registry, logger: logger)
         }
+        let revisions =
+            noRevisions
+            ? nil
+            : RevisionController(
+                client: client, store: S3RevisionStore(engine: TransferEngine(), metrics: registry, logger: logger),
+                policy: addresses, metrics: registry, logger: logger)
         let lead: @Sendable () async -> Void = {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
                 if let taints { group.addTask { await taints.run() } }
+                if let revisions { group.addTask { await revisions.run() } }
             }
         }
         let (apiSettings, apiMetrics) = try api.settings(driver: driverName, addresses: addresses)
@@ -148,7 +159,9 @@ struct MillraceController: AsyncParsableCommand {
         }
         // A replica that doesn't lead is ready as well: it can take over.
         let health = try listen(
-            registry, at: apiMetrics, isHealthy: { service.isHealthy && taints?.isHealthy != false }, isReady: { true })
+            registry, at: apiMetrics,
+            isHealthy: { service.isHealthy && taints?.isHealthy != false && revisions?.isHealthy != false },
+            isReady: { true })
         defer { health?.stop() }
         let volumes = VolumeService(
             ids: ids,

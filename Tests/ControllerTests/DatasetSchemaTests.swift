@@ -28,7 +28,43 @@ import Testing
             (#"{"source": {"s3": {"endpoint": "minio:9000"}}}"#, "spec.source.s3.endpoint"),
             (#"{"source": {"s3": {"endpoint": "https://user:pw@host"}}}"#, "spec.source.s3.endpoint"),
             (#"{"source": {"nfs": {"server": "x"}}}"#, "exactly one source must be set"),
-            (#"{"source": {"s3": null, "nfs": {"server": "x"}}}"#, "the only source of this version is s3"),
+            (
+                #"{"source": {"s3": null, "nfs": {"server": "x"}}}"#,
+                "the sources of this version are s3, http and pachyderm"
+            ),
+            (#"{"source": {"s3": null, "http": {}}}"#, "url or urls must be set"),
+            (
+                #"{"source": {"s3": null, "http": {"url": "https://h/", "urls": ["https://h/x"]}}}"#,
+                "url or urls must be set"
+            ),
+            (#"{"source": {"s3": null, "http": {"url": "https://u:p@h/"}}}"#, "spec.source.http.url"),
+            (
+                #"{"source": {"s3": null, "pachyderm": {"repo": "r"}}}"#,
+                "spec.source.pachyderm.endpoint: Required value"
+            ),
+            (
+                #"{"source": {"s3": null, "pachyderm": {"endpoint": "http://h", "repo": "a.b"}}}"#,
+                "spec.source.pachyderm.repo"
+            ),
+            (
+                #"{"source": {"s3": null, "pachyderm": {"endpoint": "http://h", "repo": "r"}}, "secretRef": null}"#,
+                "secretRef is missing"
+            ),
+            (#"{"revision": {"policy": "Frozen"}}"#, "spec.revision.policy: Unsupported value"),
+            (#"{"revision": {"keep": 0}}"#, "spec.revision.keep"),
+            (#"{"revision": {"schedule": "daily at three"}}"#, "spec.revision.schedule"),
+            (
+                #"{"revision": {"policy": "Pinned"}, "source": {"s3": {"anonymous": true}}, "secretRef": null}"#,
+                "revision.store is missing"
+            ),
+            (
+                #"{"revision": {"policy": "Pinned"}, "source": {"s3": null, "http": {"url": "https://h/"}}}"#,
+                "Pinned is possible for the sources"
+            ),
+            (
+                #"{"revision": {"policy": "Pinned", "store": {"bucket": "sss", "prefix": "/x"}}}"#,
+                "spec.revision.store.prefix"
+            ),
             (#"{"secretRef": null}"#, "credentials are missing: set secretRef"),
             (#"{"source": {"s3": {"anonymous": true}}}"#, "secretRef and source.s3.anonymous: true exclude each other"),
             (#"{"secretRef": {"name": "Bad/Name"}}"#, "spec.secretRef.name"),
@@ -58,6 +94,12 @@ import Testing
         #"{"source": {"s3": {"roleARN": "arn:aws:iam::1:role/x"}}, "secretRef": null}"#,
         #"{"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}}"#,
         #"{"publish": {"namespaceSelector": {}, "capacity": "10Gi"}, "revocation": "Immediate"}"#,
+        #"{"source": {"s3": null, "http": {"url": "https://h:8443/d/"}}, "secretRef": null}"#,
+        #"{"source": {"s3": null, "http": {"urls": ["https://h/x", "https://h/y?a=b dir/name.bin"]}}}"#,
+        #"{"source": {"s3": null, "pachyderm": {"endpoint": "http://pachd:30600", "repo": "r", "branch": "b", "commit": "c"}}}"#,
+        #"{"revision": {"policy": "Pinned", "schedule": "0 3 * * *", "keep": 5}}"#,
+        #"{"revision": {"policy": "Pinned", "schedule": "@daily", "store": {"bucket": "sss", "prefix": "x/", "secretRef": {"name": "k"}}}}"#,
+        #"{"revision": {"policy": "Pinned", "store": {"bucket": "sss", "secretRef": {"name": "k"}}}, "source": {"s3": {"anonymous": true}}, "secretRef": null}"#,
         #"{"mount": {"metadataTTL": "immutable", "readAhead": "8Mi", "uid": 1000, "fileMode": "0444", "dirMode": "555"}}"#,
     ]) func takes(_ spec: String) throws {
         let (status, message) = try create(JSON(parsing: spec))

@@ -39,7 +39,7 @@ EVERYTHING = {
     "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]}, "priorityClass": {"create": True},
 }
 LEAST = {
-    "crds": {"install": False}, "controller": {"replicas": 1, "probes": False}, "metrics": {"enabled": False},
+    "crds": {"install": False}, "controller": {"replicas": 1, "probes": False, "revisions": False}, "metrics": {"enabled": False},
     "storageClasses": [], "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]},
 }
 API = {

@@ -1,0 +1,34 @@
+/// Asks each kind of source in its own way.
+public struct SourceProbes: SourceProbe {
+    private let s3: any SourceProbe
+    private let policy: AddressPolicy?
+
+    /// - Parameter policy: where web servers' URLs may lead; nil: anywhere.
+    public init(s3: any SourceProbe, policy: AddressPolicy?) {
+        self.s3 = s3
+        self.policy = policy
+    }
+
+    public func check(_ view: DatasetView, credentials: SourceCredentials?) async -> Observation.Finding {
+        guard let kind = view.origin.kind else { return .notChecked("The source isn't known.") }
+        let name = type(of: kind).name
+        // A bucket's endpoint is what the cluster's S3 is; what else people write may lead anywhere.
+        if name != Dataset.S3Source.name, let policy {
+            for (field, url) in kind.addresses {
+                do throws(Refusal) { try await policy.check(url: url, field: "spec.source.\(name).\(field)") } catch {
+                    return .unreachable(error.message)
+                }
+            }
+        }
+        guard kind.asS3 != nil else { return .notChecked("Sources of the kind \(name) are asked by the nodes alone.") }
+        return await s3.check(view, credentials: credentials)
+    }
+
+    public func exists(_ view: DatasetView, credentials: SourceCredentials?) async -> Bool? {
+        view.origin.kind?.asS3 == nil ? nil : await s3.exists(view, credentials: credentials)
+    }
+
+    public func count(_ view: DatasetView, credentials: SourceCredentials?) async -> (objects: Int, bytes: Int)? {
+        view.origin.kind?.asS3 == nil ? nil : await s3.count(view, credentials: credentials)
+    }
+}
