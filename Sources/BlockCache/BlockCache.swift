@@ -55,14 +55,18 @@ public final class BlockCache: @unchecked Sendable {
 
     /// The object's entry, shared by all opens of this version in this scope, until `release()` is called on it as
     /// often as it was opened. Asks S3 nothing; may open files of the disk cache.
-    public func open(_ version: FileVersionKey, store: any ObjectStore) -> CachedObject {
+    ///
+    /// - Parameter dataset: from `enter`: whose bytes they are on disk.
+    public func open(
+        _ version: FileVersionKey, store: any ObjectStore, of dataset: DatasetNumber = 0
+    ) -> CachedObject {
         let known = lock.withLock { () -> CachedObject? in
             guard let object = objects[version], disk == nil || object.disk != nil else { return nil }
             return opened(object)
         }
         if let known { return known }
         // Files are opened under no lock; another open of the same object may be faster.
-        let entry = disk?.entry(version)
+        let entry = disk?.entry(version, of: dataset)
         let (object, isEntryTaken) = lock.withLock {
             let object = objects[version] ?? CachedObject(version, store: store, cache: self)
             objects[version] = object
@@ -79,6 +83,10 @@ public final class BlockCache: @unchecked Sendable {
         object.openCount += 1
         return object
     }
+
+    /// A session of a dataset begins, which `leave` ends. The number is for `open`.
+    public func enter(_ policy: CachePolicy) -> DatasetNumber { disk?.enter(policy) ?? DiskDatasets.nobody }
+    public func leave(_ dataset: DatasetNumber) { disk?.leave(dataset) }
 
     /// Gives up what readers have read to its end, which the kernel's page cache has too, and returns the memory of free
     /// slots to the system. For an engine that has had nothing to do for a while.

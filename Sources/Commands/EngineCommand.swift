@@ -27,6 +27,8 @@ struct EngineCommand: ParsableCommand {
     var cacheDir: String?
     @Option(help: "How much the cache directory may hold.")
     var cacheSize = ByteSize(bytes: 10 << 30)
+    @Option(help: "What the cache directory leaves free on its disk. Default: 1G, or 5 % of a small disk.")
+    var cacheMinFree: ByteSize?
     @Option(help: "Serve metrics at this address, like 127.0.0.1:9809.")
     var metrics: String?
     @Option(
@@ -75,7 +77,7 @@ struct EngineCommand: ParsableCommand {
         let engine = try Engine(
             EngineOptions(
                 memoryBytes: Int(clamping: memory.bytes), cache: cacheDir.map { ($0, cacheSize.bytes) },
-                resends: !noResend),
+                cacheFreeBytes: cacheMinFree?.bytes, resends: !noResend),
             metrics: registry, logger: logger)
         let host = try EngineHost(
             engine, keeper: keeper, spoolDirectory: cacheDir ?? "/tmp",

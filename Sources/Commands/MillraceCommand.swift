@@ -15,7 +15,7 @@ public struct MillraceCommand: ParsableCommand {
         version: "millrace 0.1.0",
         subcommands: [
             MountCommand.self, UnmountCommand.self, StatusCommand.self, DoctorCommand.self, ListCommand.self,
-            CopyCommand.self, SnapshotCommand.self,
+            CopyCommand.self, SnapshotCommand.self, WarmCommand.self,
             EngineCommand.self, KeeperCommand.self,
         ])
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockCache
 import Glibc
 
 /// What a mount is like: the options of `millrace mount` beside those of the connection.
@@ -22,6 +23,22 @@ struct MountArguments: ParsableArguments {
 
     @Option(help: ArgumentHelp("Most that the cache directory may hold.", valueName: "size"))
     var cacheSize = ByteSize(bytes: 10 << 30)
+
+    @Option(
+        help: ArgumentHelp(
+            "What the cache directory leaves free on its disk. Default: 1G, or 5 % of a small disk.", valueName: "size")
+    )
+    var cacheMinFree: ByteSize?
+
+    @Option(
+        help: ArgumentHelp("0 to 1000: what gives way first in a shared cache directory, the lowest.", valueName: "n"))
+    var cachePriority = CachePolicy.defaultPriority
+
+    @Option(help: ArgumentHelp("Most that this mount's bytes may take of the cache directory.", valueName: "size"))
+    var cacheQuota: ByteSize?
+
+    @Flag(help: "This mount's bytes in the cache directory never give way for others.")
+    var cachePin = false
 
     @Option(help: ArgumentHelp("Owner of every file. Default: who mounts.", valueName: "id"))
     var uid: UInt32 = getuid()
@@ -78,6 +95,9 @@ struct MountArguments: ParsableArguments {
         if memory.bytes > 1 << 42 { throw ValidationError("--memory: \(memory) is more than any machine has.") }
         if cacheDir != nil && cacheSize.bytes < 64 << 20 {
             throw ValidationError("--cache-size: \(cacheSize) is too little; give at least 64M.")
+        }
+        if !CachePolicy.priorities.contains(cachePriority) {
+            throw ValidationError("--cache-priority: give 0 to 1000, not \(cachePriority).")
         }
         if immutable && metadataTTL != nil {
             throw ValidationError("--immutable and --metadata-ttl exclude each other; give one of them.")

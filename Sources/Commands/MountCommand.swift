@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockCache
 import Glibc
 import Logging
 import Logs
@@ -114,6 +115,7 @@ struct MountCommand: ParsableCommand {
                 EngineOptions(
                     memoryBytes: Int(mount.memory.bytes),
                     cache: mount.cacheDir.map { (directory: $0, maxBytes: mount.cacheSize.bytes) },
+                    cacheFreeBytes: mount.cacheMinFree?.bytes,
                     slowRequestMs: mount.slowRequest.ms),
                 metrics: registry, logger: logger)
         } catch {
@@ -138,7 +140,10 @@ struct MountCommand: ParsableCommand {
             bucket: opened.bucket, prefix: opened.prefix, policy: opened.revision == nil ? policy : .immutable,
             revision: opened.revision, uid: mount.uid, gid: mount.gid, fileMode: mount.fileMode.bits,
             directoryMode: mount.dirMode.bits, readAheadBytes: Int(clamping: mount.readAhead.bytes),
-            keptBytes: mount.pageCache.map { Int(clamping: $0.bytes) }, scope: scope)
+            keptBytes: mount.pageCache.map { Int(clamping: $0.bytes) }, scope: scope,
+            cache: CachePolicy(
+                dataset: source.description, priority: mount.cachePriority, isPinned: mount.cachePin,
+                quotaBytes: mount.cacheQuota?.bytes))
     }
 
     /// Nobody may be served another's cached bytes: who asks, and where, is part of every cached object's name. A key's

@@ -23,6 +23,8 @@ public struct Dataset: KubernetesObject {
         public var allowedNamespaces: AllowedNamespaces?
         public var publish: Publish?
         public var mount: Mount?
+        public var cache: Cache?
+        public var warm: Warm?
         public var revision: Revision?
         /// What happens to pods that run when a grant is taken back: Drain (they go on) or Immediate.
         public var revocation: String?
@@ -126,6 +128,8 @@ public struct Dataset: KubernetesObject {
         /// Written by the revisions' controller alone, both.
         public var revision: RevisionState?
         public var revisions: [RevisionRecord]?
+        /// Written by the warm-up's controller alone.
+        public var warm: WarmStatus?
         public init() {}
     }
 

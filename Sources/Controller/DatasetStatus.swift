@@ -30,6 +30,8 @@ public struct Observation: Sendable, Equatable {
 
 /// Makes a Dataset's status out of what is known.
 public enum DatasetStatus {
+    private static let ownTypes: Set<String> = ["SourceReachable", "CredentialsValid", "Ready", "Published"]
+
     public static func make(
         for dataset: Dataset, observation: Observation?, consumers: Dataset.Consumers, publishing: Refusal?,
         now: String
@@ -39,7 +41,10 @@ public enum DatasetStatus {
         let (credentials, source) = conditions(observation)
         var conditions = [source, credentials, ready(dataset, source, credentials)]
         if dataset.spec.publish != nil { conditions.append(published(publishing)) }
-        status.conditions = conditions.map { stamped($0, dataset, now) }
+        // Other controllers have conditions of their own.
+        let others = (dataset.status?.conditions ?? []).filter { !ownTypes.contains($0.type) }
+        status.conditions = conditions.map { stamped($0, dataset, now) } + others
+        status.warm = dataset.status?.warm
         status.objects = observation?.objects ?? dataset.status?.objects
         status.bytes = observation?.bytes ?? dataset.status?.bytes
         status.countedAt = observation?.countedAt ?? dataset.status?.countedAt
@@ -113,7 +118,7 @@ public enum DatasetStatus {
     }
 
     /// With the time of its last change and the spec that it is about.
-    private static func stamped(_ condition: Condition, _ dataset: Dataset, _ now: String) -> Condition {
+    public static func stamped(_ condition: Condition, _ dataset: Dataset, _ now: String) -> Condition {
         var condition = condition
         let old = dataset.status?.conditions?.first { $0.type == condition.type }
         condition.lastTransitionTime = old?.status == condition.status ? old?.lastTransitionTime ?? now : now

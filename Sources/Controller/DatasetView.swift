@@ -11,6 +11,8 @@ public struct DatasetView: Sendable, Equatable {
     public var policy: String?
     /// The snapshot that is shown, where the policy is Pinned.
     public var revision: Dataset.RevisionRecord?
+    /// How nodes' caches treat it. Not part of the digest: nobody's volume is made anew for it.
+    public var cache: Dataset.Cache?
     /// The Dataset that it comes from; nil for a class with plain S3 parameters.
     public var dataset: ObjectKey?
     public var datasetUID: String?
@@ -32,6 +34,7 @@ public struct DatasetView: Sendable, Equatable {
         mount = dataset.spec.mount
         policy = dataset.spec.revision?.policy
         revision = dataset.isPinned ? dataset.newestRevision : nil
+        cache = dataset.spec.cache
         self.dataset = dataset.key
         datasetUID = dataset.metadata.uid
     }
@@ -66,6 +69,9 @@ public struct DatasetView: Sendable, Equatable {
         attributes["gid"] = mount?.gid.map(String.init)
         attributes["fileMode"] = mount?.fileMode
         attributes["dirMode"] = mount?.dirMode
+        attributes["cachePriority"] = cache?.priority.map(String.init)
+        attributes["cachePinned"] = cache?.pinned.map(String.init)
+        attributes["cacheQuota"] = cache?.quota
         attributes[Names.dataset] = dataset?.description
         attributes[Names.revision] = policy
         return attributes
@@ -75,7 +81,9 @@ public struct DatasetView: Sendable, Equatable {
     /// upgrade would make all volumes anew.
     public var digest: String {
         var text = "view-1\n"
-        let lasting = lastingAttributes.filter { !$0.value.isEmpty || $0.key == "prefix" }
+        let lasting = lastingAttributes.filter { !$0.value.isEmpty || $0.key == "prefix" }.filter {
+            !$0.key.hasPrefix("cache")
+        }
         for (key, value) in lasting.sorted(by: { $0.key < $1.key }) { text += "\(key)=\(value)\n" }
         text += "secret=\(secret.map { "\($0.namespace)/\($0.name)" } ?? "")\n"
         return String(SHA256.hex(text).prefix(16))

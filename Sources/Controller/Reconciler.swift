@@ -207,6 +207,7 @@ public final class Reconciler: Sendable {
                 // Revisions as well, or claims that wait for one would not be looked at.
                 status?.revision = known.status?.revision
                 status?.revisions = known.status?.revisions
+                status?.warm = known.status?.warm
                 known.status = status
                 tables.set(known)
             }

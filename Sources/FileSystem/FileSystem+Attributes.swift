@@ -19,6 +19,7 @@ extension FileSystem {
     public func extendedAttribute(
         _ inode: InodeNumber, name: String, _ done: @escaping @Sendable (Result<[UInt8], Errno>) -> Void
     ) {
+        if let request = WarmUpRequest(name) { return answer(request, inode, done) }
         guard let attribute = Attribute(rawValue: name) else { return done(.failure(FileSystem.noData)) }
         namespace.openVersion(inode) { [store] result in
             switch result {

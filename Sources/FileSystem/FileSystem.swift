@@ -16,6 +16,8 @@ public final class FileSystem: Sendable {
     let store: any ObjectStore
     let cache: BlockCache
     let metrics: FileMetrics
+    /// Of the disk cache, as long as this is there.
+    let dataset: DatasetNumber
     private let openedInodes = Locked(OpenedInodes())
     private let logger: Logger
     private let order: Locked<DirectoryOrder>
@@ -43,9 +45,12 @@ public final class FileSystem: Sendable {
         self.options = options
         scope = Locked(options.scope)
         self.metrics = FileMetrics(metrics)
+        dataset = cache.enter(options.cache)
         self.logger = logger
         order = Locked(DirectoryOrder(depth: options.nextFiles))
     }
+
+    deinit { cache.leave(dataset) }
 
     /// Called once for each handle that finds its version gone from the bucket, so that the kernel's caches of the inode
     /// are dropped. It runs on a transfer thread and must not wait: the kernel's invalidation waits for reads that this
@@ -131,7 +136,7 @@ public final class FileSystem: Sendable {
         cache.open(
             FileVersionKey(
                 scope: scope.withLock { $0 }, bucket: options.bucket, key: version.key, etag: version.etag,
-                versionID: version.versionID, size: version.size), store: store)
+                versionID: version.versionID, size: version.size), store: store, of: dataset)
     }
 
     private func prefetchNextFiles(_ file: OpenFile) {

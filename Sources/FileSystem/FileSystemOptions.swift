@@ -1,3 +1,5 @@
+import BlockCache
+
 /// How one file system reads.
 public struct FileSystemOptions: Sendable {
     /// Digest of the endpoint and the credentials' rights: what is cached with one is never read with another.
@@ -18,12 +20,13 @@ public struct FileSystemOptions: Sendable {
     public var kernelReadAheadBytes: Int
     /// Complete files of the disk cache may be handed to the kernel.
     public var passesThrough: Bool
+    /// How the disk cache treats its bytes.
+    public var cache: CachePolicy
 
     public init(
         scope: String, bucket: String, readAheadBytes: Int = 256 << 20, partBytes: Int = 8 << 20,
         wholeObjectBytes: UInt64 = 8 << 20, nextFiles: Int = 128, keptBytes: Int = .max,
-        kernelReadAheadBytes: Int = 4 << 20,
-        passesThrough: Bool = true
+        kernelReadAheadBytes: Int = 4 << 20, passesThrough: Bool = true, cache: CachePolicy = CachePolicy()
     ) {
         self.scope = scope
         self.bucket = bucket
@@ -34,5 +37,6 @@ public struct FileSystemOptions: Sendable {
         self.keptBytes = keptBytes
         self.kernelReadAheadBytes = kernelReadAheadBytes
         self.passesThrough = passesThrough
+        self.cache = cache
     }
 }

@@ -5,6 +5,16 @@ public enum Timestamp {
     /// metav1.Time: whole seconds.
     public static func now() -> String { text(seconds: current().tv_sec) + "Z" }
 
+    /// Seconds since 1970 of a metav1.Time or MicroTime; nil for other texts.
+    public static func seconds(_ text: String) -> Int? {
+        let numbers = text.split { !$0.isASCII || !$0.isNumber }.compactMap { Int32($0) }
+        guard text.hasSuffix("Z"), text.contains("T"), numbers.count >= 6 else { return nil }
+        var parts = tm()
+        (parts.tm_year, parts.tm_mon, parts.tm_mday) = (numbers[0] - 1900, numbers[1] - 1, numbers[2])
+        (parts.tm_hour, parts.tm_min, parts.tm_sec) = (numbers[3], numbers[4], numbers[5])
+        return timegm(&parts)
+    }
+
     /// metav1.MicroTime: six decimals.
     public static func nowMicro() -> String {
         let time = current()
@@ -21,7 +31,8 @@ public enum Timestamp {
         return time
     }
 
-    static func text(seconds: Int) -> String {
+    /// Without a zone.
+    public static func text(seconds: Int) -> String {
         var seconds = seconds
         var parts = tm()
         gmtime_r(&seconds, &parts)

@@ -30,7 +30,9 @@ public final class Engine: Sendable {
         self.logger = logger
         resends = options.resends
         let disk = try options.cache.map {
-            try DiskCache(directory: $0.directory, maxBytes: $0.maxBytes, metrics: metrics, logger: logger)
+            try DiskCache(
+                directory: $0.directory, maxBytes: $0.maxBytes, reservedFreeBytes: options.cacheFreeBytes,
+                metrics: metrics, logger: logger)
         }
         let cache = BlockCache(memoryBytes: options.memoryBytes, disk: disk, metrics: metrics, logger: logger)
         self.cache = cache
@@ -131,7 +133,7 @@ public final class Engine: Sendable {
                 scope: description.scope, bucket: description.bucket, readAheadBytes: description.readAheadBytes,
                 keptBytes: description.keptBytes ?? sysconf(Int32(_SC_PHYS_PAGES)) * Int(getpagesize()) / 16,
                 kernelReadAheadBytes: description.kernelReadAheadKiB << 10,
-                passesThrough: description.passesThrough),
+                passesThrough: description.passesThrough, cache: description.cache),
             metrics: metrics, logger: logger)
         return SessionOperations(
             fileSystem, description, journal: journal, metrics: operationMetrics, invalidator: invalidator,

@@ -1,3 +1,4 @@
+import BlockCache
 import Namespace
 import S3
 
@@ -25,12 +26,15 @@ public struct SessionDescription: Sendable, Equatable {
     public var passesThrough: Bool
     /// Digest of the endpoint and the credentials' rights: nothing is shared, in memory or on disk, between scopes.
     public var scope: String
+    /// Whose the bytes are in the disk cache, and how long they stay there.
+    public var cache: CachePolicy
 
     public init(
         bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(),
         revision: String? = nil, uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o444,
         directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20, kernelReadAheadKiB: Int = 4096,
-        keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = ""
+        keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = "",
+        cache: CachePolicy = CachePolicy()
     ) {
         self.bucket = bucket
         self.prefix = prefix
@@ -45,6 +49,7 @@ public struct SessionDescription: Sendable, Equatable {
         self.keptBytes = keptBytes
         self.passesThrough = passesThrough
         self.scope = scope
+        self.cache = cache
     }
 
     /// What mountinfo shows as the device.
@@ -61,6 +66,8 @@ public struct EngineOptions: Sendable {
     public var memoryBytes: Int
     /// A directory that keeps them over restarts, too, and how much it may hold.
     public var cache: (directory: String, maxBytes: UInt64)?
+    /// What that leaves free on its file system, in bytes; nil: 1 GiB, or 5 % of a small one.
+    public var cacheFreeBytes: UInt64?
     /// Threads that serve FUSE; nil: as many as there are cores.
     public var workers: Int?
     /// Requests that take longer get a line in the log.
@@ -71,12 +78,14 @@ public struct EngineOptions: Sendable {
     public var resends: Bool
 
     public init(
-        memoryBytes: Int = 512 << 20, cache: (directory: String, maxBytes: UInt64)? = nil, workers: Int? = nil,
-        slowRequestMs: Int = 5000, idleMs: Int = 10_000, resends: Bool = true
+        memoryBytes: Int = 512 << 20, cache: (directory: String, maxBytes: UInt64)? = nil,
+        cacheFreeBytes: UInt64? = nil, workers: Int? = nil, slowRequestMs: Int = 5000, idleMs: Int = 10_000,
+        resends: Bool = true
     ) {
         self.resends = resends
         self.memoryBytes = memoryBytes
         self.cache = cache
+        self.cacheFreeBytes = cacheFreeBytes
         self.workers = workers
         self.slowRequestMs = slowRequestMs
         self.idleMs = idleMs

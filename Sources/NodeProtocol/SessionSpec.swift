@@ -27,6 +27,14 @@ public struct SessionSpec: Equatable, Hashable, Sendable {
     public var web: Web?
     /// A digest of who the credentials belong to: nothing is shared, in memory or on disk, between scopes.
     public var scope: String
+    /// `namespace/name` of the Dataset: whose the bytes are in the node's cache. Nil: the bucket and prefix say it.
+    public var dataset: String?
+    /// 0 to 1000, the lowest gives way first; nil for the default.
+    public var cachePriority: Int?
+    /// The bytes never give way while the dataset is used, and for some days after.
+    public var isCachePinned = false
+    /// The most that the dataset may take of the node's disk cache.
+    public var cacheQuotaBytes: Int?
 
     public init(
         bucket: String, prefix: String = "", endpoint: String? = nil, region: String? = nil, pathStyle: Bool? = nil,
@@ -110,6 +118,10 @@ extension SessionSpec {
         static let isDatasetAnonymous: UInt16 = 22
         static let webURL: UInt16 = 23
         static let webLine: UInt16 = 24
+        static let dataset: UInt16 = 40
+        static let cachePriority: UInt16 = 41
+        static let isCachePinned: UInt16 = 42
+        static let cacheQuotaBytes: UInt16 = 43
     }
 
     public var fields: Fields {
@@ -142,6 +154,10 @@ extension SessionSpec {
             fields.add(Tag.webURL, web.url)
             for line in web.urls { fields.add(Tag.webLine, line) }
         }
+        fields.add(Tag.dataset, dataset)
+        fields.add(Tag.cachePriority, cachePriority)
+        if isCachePinned { fields.add(Tag.isCachePinned, true) }
+        fields.add(Tag.cacheQuotaBytes, cacheQuotaBytes)
         return fields
     }
 
@@ -174,5 +190,9 @@ extension SessionSpec {
         let lines = fields.all(Tag.webLine).map { String(decoding: $0, as: UTF8.self) }
         let url = fields.text(Tag.webURL)
         if url != nil || !lines.isEmpty { web = Web(url: url, urls: lines) }
+        dataset = fields.text(Tag.dataset)
+        cachePriority = fields.number(Tag.cachePriority)
+        isCachePinned = fields.flag(Tag.isCachePinned) ?? false
+        cacheQuotaBytes = fields.number(Tag.cacheQuotaBytes)
     }
 }

@@ -9,6 +9,7 @@ import Logs
 import PrometheusMetrics
 import RevisionControl
 import S3
+import Warming
 
 struct MillraceController: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -58,6 +59,8 @@ struct MillraceController: AsyncParsableCommand {
     var startupTaint: String?
     @OptionGroup(title: "HTTP API")
     var api: APIOptions
+    @OptionGroup(title: "Warm-up")
+    var warm: WarmOptions
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
     @Option(help: "text or json.")
@@ -146,11 +149,17 @@ struct MillraceController: AsyncParsableCommand {
             : RevisionController(
                 client: client, store: S3RevisionStore(engine: TransferEngine(), metrics: registry, logger: logger),
                 policy: addresses, metrics: registry, logger: logger)
+        let warming = warm.settings.map {
+            WarmingController(
+                client: client, ids: ids, driver: driverName, settings: $0, resyncSeconds: resyncSeconds,
+                metrics: registry, logger: Logger(label: "warming"))
+        }
         let lead: @Sendable () async -> Void = {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
                 if let taints { group.addTask { await taints.run() } }
                 if let revisions { group.addTask { await revisions.run() } }
+                if let warming { group.addTask { await warming.run() } }
             }
         }
         let (apiSettings, apiMetrics) = try api.settings(driver: driverName, addresses: addresses)
@@ -160,7 +169,10 @@ struct MillraceController: AsyncParsableCommand {
         // A replica that doesn't lead is ready as well: it can take over.
         let health = try listen(
             registry, at: apiMetrics,
-            isHealthy: { service.isHealthy && taints?.isHealthy != false && revisions?.isHealthy != false },
+            isHealthy: {
+                service.isHealthy && taints?.isHealthy != false && revisions?.isHealthy != false
+                    && warming?.isHealthy != false
+            },
             isReady: { true })
         defer { health?.stop() }
         let volumes = VolumeService(

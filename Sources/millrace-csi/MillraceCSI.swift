@@ -37,6 +37,8 @@ struct MillraceCSI: ParsableCommand {
     var cacheSize: String?
     @Option(help: "URLs of web servers may lead to these addresses of the machine or its link, like 10.0.0.0/8.")
     var allowAddress: [String] = []
+    @Option(help: "What the cache on disk leaves free for others, like 5Gi (default: 1Gi, or 5 % of a small disk).")
+    var cacheMinFree: String?
     @Option(help: "Where the engine serves its metrics, like 127.0.0.1:9809.")
     var metrics: String?
     @Option(
@@ -76,7 +78,8 @@ struct MillraceCSI: ParsableCommand {
             options.childUser = (uid, gid)
         }
         for (name, value) in [
-            ("--memory", memory), ("--cache-dir", cacheDir), ("--cache-size", cacheSize), ("--metrics", metrics),
+            ("--memory", memory), ("--cache-dir", cacheDir), ("--cache-size", cacheSize),
+            ("--cache-min-free", cacheMinFree), ("--metrics", metrics),
             ("--log-level", logLevel), ("--log-format", logFormat),
         ] {
             if let value { options.engineArguments += [name, value] }

@@ -33,14 +33,18 @@ import Testing
             "bucket": "b", "prefix": "/a/b", "endpoint": "https://s3.example:9000", "region": "r", "pathStyle": "false",
             "requesterPays": "true", "metadataTTL": "5m", "readAhead": "4Mi", "uid": "1000", "gid": "100",
             "fileMode": "0440", "dirMode": "550", "stsEndpoint": "http://sts", "millrace.dev/dataset": "ns/name",
-            "csi.storage.k8s.io/of.tomorrow": "x", "storage.kubernetes.io/csiProvisionerIdentity": "1-2-x",
+            "cachePriority": "700", "cachePinned": "true", "cacheQuota": "2Ti", "csi.storage.k8s.io/of.tomorrow": "x",
+            "storage.kubernetes.io/csiProvisionerIdentity": "1-2-x",
         ])
-        #expect(
-            attributes.view
-                == SessionSpec(
-                    bucket: "b", prefix: "a/b/", endpoint: "https://s3.example:9000", region: "r", pathStyle: false,
-                    requesterPays: true, metadataTTLMs: 300_000, readAheadBytes: 4 << 20, uid: 1000, gid: 100,
-                    fileMode: 0o440, directoryMode: 0o550, stsEndpoint: "http://sts"))
+        var expected = SessionSpec(
+            bucket: "b", prefix: "a/b/", endpoint: "https://s3.example:9000", region: "r", pathStyle: false,
+            requesterPays: true, metadataTTLMs: 300_000, readAheadBytes: 4 << 20, uid: 1000, gid: 100,
+            fileMode: 0o440, directoryMode: 0o550, stsEndpoint: "http://sts")
+        expected.dataset = "ns/name"
+        expected.cachePriority = 700
+        expected.isCachePinned = true
+        expected.cacheQuotaBytes = 2 << 40
+        #expect(attributes.view == expected)
     }
 
     @Test(arguments: [

@@ -38,7 +38,15 @@ import Testing
         #expect(throws: NodeError.self) { try Fields(decoding: [UInt8](repeating: 0, count: Fields.maxBytes + 6)) }
     }
 
-    static let spec = SessionSpec(
+    static let spec: SessionSpec = {
+        var spec = plainSpec
+        spec.dataset = "courses/iris"
+        spec.cachePriority = 0
+        spec.isCachePinned = true
+        spec.cacheQuotaBytes = 300 << 30
+        return spec
+    }()
+    private static let plainSpec = SessionSpec(
         bucket: "b", prefix: "p/", endpoint: "http://h:1", region: "eu-west-1", pathStyle: false, requesterPays: true,
         metadataTTLMs: .max, readAheadBytes: 4 << 20, uid: 1000, gid: 2000, fileMode: 0o440, directoryMode: 0o550,
         caBundlePEM: "-----BEGIN", stsEndpoint: "http://sts", scope: "abc")

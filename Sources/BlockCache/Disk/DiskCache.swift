@@ -18,18 +18,22 @@ public final class DiskCache: Sendable {
     let metrics: DiskMetrics
     let readers: DiskReaders
     let queue: WriteQueue
-    private let policy: SpacePolicy
-    private let pauseMs: Int
-    private let logger: Logger
-    private let shelf = Locked(Shelf())
+    let policy: SpacePolicy
+    let pauseMs: Int
+    private let registry: Registry
+    let logger: Logger
+    /// Held while files are made or moved, so that they are where the index says.
+    let placing = Lock()
+    let shelf = Locked(Shelf())
     /// No writes before this moment: the disk was full or broken.
-    private let pausedUntil = Atomic<UInt64>(0)
-    private let fullComplaint = Complaint()
+    let pausedUntil = Atomic<UInt64>(0)
+    let fullComplaint = Complaint()
     private let corruptComplaint = Complaint()
     private let writer = Locked<Thread?>(nil)
 
-    private struct Shelf {
+    struct Shelf {
         var index = DiskIndex()
+        var datasets = DiskDatasets()
         var open: [DiskDigest: (entry: DiskEntry, uses: Int)] = [:]
         /// Until then the index doesn't know every file.
         var isScanned = false
@@ -44,9 +48,10 @@ public final class DiskCache: Sendable {
     ///   - reservedFreeBytes: what is left free on the file system for others; by default 1 GiB, or 5 % of a small one.
     ///   - queueBytes: memory for blocks that wait to be written.
     ///   - pauseMs: how long nothing is written after the disk was full or failed.
+    ///   - lookMs: how often it looks whether others fill the disk, and gives way.
     public init(
         directory path: String, maxBytes: UInt64, reservedFreeBytes: UInt64? = nil, queueBytes: Int = 32 << 20,
-        pauseMs: Int = 30_000, metrics registry: Registry, logger: Logger
+        pauseMs: Int = 30_000, lookMs: Int = 5_000, metrics registry: Registry, logger: Logger
     ) throws(DiskCacheError) {
         directory = try DiskDirectory(path)
         policy = SpacePolicy(
@@ -56,10 +61,11 @@ public final class DiskCache: Sendable {
         readers = DiskReaders(count: 2)
         queue = WriteQueue(bytes: queueBytes)
         self.pauseMs = pauseMs
+        self.registry = registry
         self.logger = logger
         let thread = Thread("disk-write") { [self] in
             scan()
-            while let (batch, isLate) = queue.next() { isLate ? drop(batch) : store(batch) }
+            write(lookMs: lookMs)
         }
         writer.withLock { $0 = thread }
         registry.computed("millrace_disk_cache_bytes", "Room that the disk cache takes on disk") { [weak self] in
@@ -81,36 +87,106 @@ public final class DiskCache: Sendable {
         queue.close()
         writer.withLock { $0 }?.join()
         readers.close()
+        for dataset in shelf.withLock({ $0.datasets.all }) where dataset.sessions > 0 {
+            directory.describe(dataset.policy, in: dataset.folder)
+        }
         directory.close()
     }
 
     /// Object versions that are on disk, and the room they take in bytes.
     public var counts: (objects: Int, bytes: UInt64) { shelf.withLock { ($0.index.count, $0.index.bytes) } }
 
+    // MARK: datasets
+
+    /// A session of a dataset begins; end it by `leave`. What it says of priority, pin and quota holds from now on, also
+    /// for what is here already and after a restart.
+    public func enter(_ policy: CachePolicy) -> DatasetNumber {
+        let (number, dataset) = shelf.withLock { shelf in
+            let number = shelf.datasets.enter(policy, now: Self.seconds)
+            return (number, shelf.datasets[number])
+        }
+        directory.describe(dataset.policy, in: dataset.folder)
+        count(number, dataset.policy.dataset)
+        return number
+    }
+
+    public func leave(_ number: DatasetNumber) {
+        let dataset = shelf.withLock { shelf in
+            shelf.datasets.leave(number, now: Self.seconds)
+            return shelf.isClosed ? nil : shelf.datasets[number]
+        }
+        if let dataset { directory.describe(dataset.policy, in: dataset.folder) }
+    }
+
+    /// What a dataset has on disk: room in bytes, and object versions.
+    public func usage(of dataset: String) -> (bytes: UInt64, objects: Int) {
+        shelf.withLock { shelf in
+            guard let at = shelf.datasets.all.firstIndex(where: { $0.policy.dataset == dataset }) else { return (0, 0) }
+            return shelf.index.usage(of: DatasetNumber(at))
+        }
+    }
+
+    func count(_ number: DatasetNumber, _ name: String) {
+        registry.computed(
+            "millrace_cache_bytes", "Room that a dataset's bytes take in the disk cache", ["dataset": name]
+        ) { [weak self] in
+            Double(self?.shelf.withLock { $0.index.usage(of: number).bytes } ?? 0)
+        }
+    }
+
+    static var seconds: Int { Int(time(nil)) }
+
+    // MARK: entries
+
     /// The object's entry, shared by all who have it open, to be given back by `release`. Opens its files if it is on
     /// disk. Nil: the cache is closed, the object is empty, or its files can't be opened now.
-    public func entry(_ key: DiskKey) -> DiskEntry? {
-        guard key.size > 0 else { return nil }
+    ///
+    /// - Parameter dataset: whose session asks. The files stay with the dataset that brought them, unless this one would
+    ///   keep them longer.
+    public func entry(_ key: DiskKey, of dataset: DatasetNumber = 0) -> DiskEntry? {
+        guard key.size > 0, let entry = find(key, dataset) else { return nil }
+        if entry.dataset != dataset { claim(entry, for: dataset) }
+        return entry
+    }
+
+    private func find(_ key: DiskKey, _ dataset: DatasetNumber) -> DiskEntry? {
         let digest = key.digest
-        let (open, mayExist, isClosed) = shelf.withLock { shelf -> (DiskEntry?, Bool, Bool) in
-            if shelf.isClosed { return (nil, false, true) }
-            if let entry = Self.use(digest, &shelf) { return (entry, true, false) }
-            return (nil, shelf.index.touch(digest) || !shelf.isScanned, false)
+        let (open, place, mayExist, isClosed) = shelf.withLock { shelf -> (DiskEntry?, DiskPlace, Bool, Bool) in
+            let number = shelf.index.dataset(of: digest) ?? dataset
+            let place = DiskPlace(dataset: number, folder: shelf.datasets[number].folder)
+            if shelf.isClosed { return (nil, place, false, true) }
+            if let entry = Self.use(digest, &shelf) { return (entry, place, true, false) }
+            return (nil, place, shelf.index.touch(digest) || !shelf.isScanned, false)
         }
         if open != nil || isClosed { return open }
 
         // Files are opened under no lock: another thread may have been faster, or evicted them.
-        let entry = DiskEntry(key, digest, cache: self)
+        let entry = DiskEntry(key, digest, at: place, cache: self)
         let bytes = mayExist ? entry.load() : nil
         let (winner, isStale) = shelf.withLock { shelf -> (DiskEntry?, Bool) in
             if let other = Self.use(digest, &shelf) { return (other, false) }
-            if bytes != nil, shelf.isScanned, !shelf.index.contains(digest) { return (nil, true) }
-            if let bytes { shelf.index.set(digest, bytes: bytes) }
+            let known = shelf.index.dataset(of: digest)
+            if bytes != nil, shelf.isScanned ? known == nil : known ?? place.dataset != place.dataset {
+                return (nil, true)
+            }
+            if let bytes { shelf.index.set(digest, bytes: bytes, of: place.dataset) }
             shelf.open[digest] = (entry, 1)
             return (entry, false)
         }
         if winner !== entry { entry.close() }
-        return isStale ? self.entry(key) : winner
+        return isStale ? find(key, dataset) : winner
+    }
+
+    /// A dataset uses an entry that is another's: the one with the higher rank keeps it.
+    func claim(_ entry: DiskEntry, for dataset: DatasetNumber) {
+        placing.withLock {
+            let place = shelf.withLock { shelf -> DiskPlace? in
+                guard shelf.datasets.outranks(dataset, entry.dataset) else { return nil }
+                return DiskPlace(dataset: dataset, folder: shelf.datasets[dataset].folder)
+            }
+            guard let place, entry.move(to: place) else { return }
+            shelf.withLock { $0.index.move(entry.digest, to: dataset) }
+        }
     }
 
     private static func use(_ digest: DiskDigest, _ shelf: inout Shelf) -> DiskEntry? {
@@ -140,10 +216,6 @@ public final class DiskCache: Sendable {
         if isLast { entry.close() }
     }
 
-    func create(_ digest: DiskDigest, size: UInt64) throws(Errno) -> DiskFiles {
-        try DiskFiles.create(digest, size: size, in: directory)
-    }
-
     func reportCorrupt(_ digest: DiskDigest, _ block: Int) {
         metrics.corruptBlocks.add()
         guard corruptComplaint.isDue(everyMs: 60_000) else { return }
@@ -152,83 +224,5 @@ public final class DiskCache: Sendable {
             metadata: [
                 "file": "\(digest.name)", "block": "\(block)", "blocks-so-far": "\(metrics.corruptBlocks.value)",
             ])
-    }
-
-    // MARK: the writer's thread
-
-    private func store(_ batch: [WriteQueue.Item]) {
-        let entry = batch[0].entry
-        let bytes = batch.reduce(UInt64(0)) { $0 + UInt64($1.bytes.count) } + 8192  // and the map's part
-        makeRoom(bytes)
-        guard isWriting, let free = directory.freeBytes(), policy.admits(bytes, used: counts.bytes, free: free) else {
-            if isWriting { complain("the disk cache is full of open files, or its disk is full of others'") }
-            return drop(batch)
-        }
-        do throws(Errno) {
-            let bytes = try entry.store(batch)
-            shelf.withLock { $0.index.set(entry.digest, bytes: bytes) }
-            queue.recycle(batch)
-            for _ in batch { release(entry) }
-        } catch {
-            metrics.writeErrors.add()
-            pausedUntil.store(Instant.now.advanced(byMs: pauseMs).nanoseconds, ordering: .relaxed)
-            complain("cannot write to the disk cache: \(error); it rests for \(pauseMs / 1000) s, reads go on from S3")
-            drop(batch)
-        }
-    }
-
-    private func drop(_ batch: [WriteQueue.Item]) {
-        queue.recycle(batch)
-        for item in batch { item.entry.drop(item.block) }
-    }
-
-    private func complain(_ text: String) {
-        if fullComplaint.isDue(everyMs: 600_000) { logger.warning("\(text)") }
-    }
-
-    /// Evicts the least recently used files that nobody has open, if `bytes` more would pass the high watermark.
-    private func makeRoom(_ bytes: UInt64) {
-        guard let free = directory.freeBytes() else { return }
-        let excess = policy.excess(used: counts.bytes + bytes, free: free > bytes ? free - bytes : 0)
-        var freed: UInt64 = 0
-        while freed < excess {
-            let victim = shelf.withLock { shelf -> (DiskDigest, UInt64)? in
-                guard let digest = shelf.index.oldest(where: { shelf.open[$0] == nil }),
-                    let bytes = shelf.index.remove(digest)
-                else { return nil }
-                return (digest, bytes)
-            }
-            guard let (digest, bytes) = victim else { return }
-            directory.remove(DiskFiles.mapName(digest))
-            directory.remove(digest.name)
-            metrics.evictedBytes.add(Int(bytes))
-            freed += bytes
-        }
-    }
-
-    /// Lists what earlier runs left, in the order of its last use, and removes halves of pairs.
-    private func scan() {
-        let found = DiskScan.run(directory)
-        shelf.withLock { shelf in
-            for file in found where !shelf.index.contains(file.digest) {
-                shelf.index.set(file.digest, bytes: file.bytes, asOldest: true)
-            }
-            shelf.isScanned = true
-        }
-    }
-}
-
-/// Something that is worth a line in the log only now and then.
-private final class Complaint: Sendable {
-    private let next = Atomic<UInt64>(0)
-
-    /// Whether to say it now; then not again for so long.
-    func isDue(everyMs: Int) -> Bool {
-        let now = Instant.now
-        let due = next.load(ordering: .relaxed)
-        guard now.nanoseconds >= due else { return false }
-        return next.compareExchange(
-            expected: due, desired: now.advanced(byMs: everyMs).nanoseconds, ordering: .relaxed
-        ).exchanged
     }
 }

@@ -109,6 +109,8 @@ final class DiskDirectory: Sendable {
 
     func remove(_ name: String) { unlinkat(descriptor, name, 0) }
 
+    func rename(_ old: String, _ new: String) -> Bool { renameat(descriptor, old, descriptor, new) == 0 }
+
     /// Bytes that the file system has left for this user; nil where it doesn't say.
     func freeBytes() -> UInt64? {
         var status = statvfs()
@@ -123,9 +125,10 @@ final class DiskDirectory: Sendable {
         return UInt64(status.f_blocks) * UInt64(status.f_frsize)
     }
 
-    /// Calls `body` with each name in the folder.
-    func forEachName(_ body: (UnsafeBufferPointer<UInt8>) -> Void) {
-        let copy = openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    /// Calls `body` with each name in a dataset's folder; "": the cache's own.
+    func forEachName(in folder: String = "", _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+        let copy = openat(
+            descriptor, folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard copy >= 0, let stream = fdopendir(copy) else { return }
         defer { closedir(stream) }
         while let entry = readdir(stream) {
@@ -134,6 +137,47 @@ final class DiskDirectory: Sendable {
                 name[..<end].withMemoryRebound(to: UInt8.self) { body($0) }
             }
         }
+    }
+
+    // MARK: datasets' folders
+
+    /// Makes a dataset's folder and says in it whose it is; its time becomes that of the last use.
+    func describe(_ policy: CachePolicy, in folder: String) {
+        guard !folder.isEmpty, mkdirat(descriptor, folder, 0o700) == 0 || errno == EEXIST else { return }
+        let text = DatasetFile.text(policy)
+        let name = folder + "/" + DatasetFile.name
+        if contents(of: name) == text {
+            utimensat(descriptor, name, nil, AT_SYMLINK_NOFOLLOW)
+            return
+        }
+        // Written beside and renamed: half a description would lose a pin.
+        let draft = name + ".new"
+        let file = open(draft, O_WRONLY | O_CREAT | O_TRUNC)
+        guard file >= 0 else { return }
+        let bytes = Array(text.utf8)
+        let isWritten = write(file, bytes, bytes.count) == bytes.count
+        Glibc.close(file)
+        if !isWritten || renameat(descriptor, draft, descriptor, name) != 0 { remove(draft) }
+    }
+
+    /// Whose folder it is and when it was used last, in seconds since 1970; nil where it isn't a dataset's.
+    func description(of folder: String) -> (policy: CachePolicy, lastUse: Int)? {
+        let name = folder + "/" + DatasetFile.name
+        var status = stat()
+        guard let policy = contents(of: name).flatMap(DatasetFile.policy),
+            DiskDatasets.folder(of: policy.dataset) == folder,
+            fstatat(descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0
+        else { return nil }
+        return (policy, status.st_mtim.tv_sec)
+    }
+
+    private func contents(of name: String) -> String? {
+        let file = open(name, O_RDONLY)
+        guard file >= 0 else { return nil }
+        defer { Glibc.close(file) }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = Glibc.read(file, &bytes, bytes.count)
+        return count > 0 ? String(decoding: bytes.prefix(count), as: UTF8.self) : nil
     }
 
     // MARK: the lock file: lines of "name value" that a person can read too

@@ -3,6 +3,12 @@ import Glibc
 import SystemPackage
 import Threads
 
+/// Where an entry's files are.
+struct DiskPlace: Equatable {
+    var dataset: DatasetNumber
+    var folder: String
+}
+
 /// One object version in the disk cache, shared by all that have it open. Any thread may call it.
 public final class DiskEntry: Sendable {
     let digest: DiskDigest
@@ -12,6 +18,7 @@ public final class DiskEntry: Sendable {
 
     private struct State {
         let blocks: BlockMap
+        var place: DiskPlace
         var files: DiskFiles?
         /// What `completeFile` gave; open until the entry is closed.
         var whole: FileDescriptor?
@@ -20,19 +27,21 @@ public final class DiskEntry: Sendable {
         var isClosed = false
     }
 
-    init(_ key: DiskKey, _ digest: DiskDigest, cache: DiskCache) {
+    init(_ key: DiskKey, _ digest: DiskDigest, at place: DiskPlace, cache: DiskCache) {
         self.digest = digest
         self.size = key.size
         self.cache = cache
-        state = Locked(State(blocks: BlockMap(count: Self.blockCount(key.size))))
+        state = Locked(State(blocks: BlockMap(count: Self.blockCount(key.size)), place: place))
     }
+
+    var dataset: DatasetNumber { state.withLock { $0.place.dataset } }
 
     private static func blockCount(_ size: UInt64) -> Int {
         Int((size + UInt64(DiskCache.blockBytes) - 1) / UInt64(DiskCache.blockBytes))
     }
 
     /// Bytes in a run of blocks; the object's last block may be short.
-    private func length(_ blocks: Range<Int>) -> Int {
+    func length(_ blocks: Range<Int>) -> Int {
         Int(min(UInt64(blocks.upperBound * DiskCache.blockBytes), size)) - blocks.lowerBound * DiskCache.blockBytes
     }
 
@@ -138,8 +147,7 @@ public final class DiskEntry: Sendable {
         if let open = state.withLock({ $0.files }) {
             files = open
         } else {
-            files = try cache.create(digest, size: size)
-            state.withLock { $0.files = files }
+            files = try create()
         }
         var start = 0
         while start < batch.count {
@@ -149,6 +157,25 @@ public final class DiskEntry: Sendable {
             start = end
         }
         return files.diskBytes
+    }
+
+    private func create() throws(Errno) -> DiskFiles {
+        cache.placing.lock()
+        defer { cache.placing.unlock() }
+        let folder = state.withLock { $0.place.folder }
+        let files = try DiskFiles.create(digest, size: size, in: cache.directory, folder: folder)
+        state.withLock { $0.files = files }
+        return files
+    }
+
+    /// Puts the files, if there are any, into another dataset's folder. The caller holds the cache's `placing`.
+    func move(to place: DiskPlace) -> Bool {
+        let (old, hasFiles) = state.withLock { ($0.place, $0.files != nil) }
+        guard old != place,
+            !hasFiles || DiskFiles.move(digest, from: old.folder, to: place.folder, in: cache.directory)
+        else { return false }
+        state.withLock { $0.place = place }
+        return true
     }
 
     /// Consecutive blocks.
@@ -161,6 +188,38 @@ public final class DiskEntry: Sendable {
         }
         if isWhole { try? files.markVerified(in: cache.epoch) }
         cache.metrics.writtenBytes.add(blocks.reduce(0) { $0 + $1.0.count })
+    }
+
+    // MARK: warming up
+
+    /// Bytes of the object that are on disk.
+    public var presentBytes: UInt64 {
+        state.withLock { state in
+            let last = state.blocks.count - 1
+            let whole = UInt64(state.blocks.present) * UInt64(DiskCache.blockBytes)
+            return state.blocks[last].isOnDisk
+                ? whole - UInt64(DiskCache.blockBytes - length(last..<last + 1)) : whole
+        }
+    }
+
+    /// Takes the blocks that are neither on disk nor on their way there, as runs of `limit` at most. Each of them must be
+    /// stored or dropped.
+    func claimAbsent(in blocks: Range<Int>, limit: Int) -> [Range<Int>] {
+        let runs = state.withLock { state -> [Range<Int>] in
+            guard !state.isClosed else { return [] }
+            var runs: [Range<Int>] = []
+            for block in blocks.clamped(to: 0..<state.blocks.count) where state.blocks[block] == .absent {
+                state.blocks[block] = .queued
+                if let last = runs.last, last.upperBound == block, last.count < limit {
+                    runs[runs.count - 1] = last.lowerBound..<block + 1
+                } else {
+                    runs.append(block..<block + 1)
+                }
+            }
+            return runs
+        }
+        for _ in 0..<runs.reduce(0, { $0 + $1.count }) { cache.retain(self) }
+        return runs
     }
 
     // MARK: the whole file
@@ -183,7 +242,8 @@ public final class DiskEntry: Sendable {
         }
         let (isWhole, known) = state.withLock { ($0.blocks.isVerified && $0.files != nil, $0.whole) }
         guard isWhole, known == nil else { return isWhole ? known : nil }
-        let file = cache.directory.open(digest.name, O_RDONLY)
+        let folder = state.withLock { $0.place.folder }
+        let file = cache.directory.open(DiskFiles.dataName(digest, in: folder), O_RDONLY)
         guard file >= 0 else { return nil }
         let (given, isSpare) = state.withLock { state in
             if state.isClosed { return (nil as FileDescriptor?, true) }
@@ -226,7 +286,8 @@ public final class DiskEntry: Sendable {
     /// Before the entry is shared.
     func load() -> UInt64? {
         state.withLock { state in
-            state.files = DiskFiles.openExisting(digest, size: size, in: cache.directory, into: state.blocks)
+            state.files = DiskFiles.openExisting(
+                digest, size: size, in: cache.directory, folder: state.place.folder, into: state.blocks)
             return state.files?.diskBytes
         }
     }

@@ -27,15 +27,21 @@ final class DiskFiles: Sendable {
         close(map)
     }
 
-    static func mapName(_ digest: DiskDigest) -> String { digest.name + ".map" }
+    /// The files' names in a dataset's folder; "": the cache's own.
+    static func mapName(_ digest: DiskDigest, in folder: String = "") -> String {
+        dataName(digest, in: folder) + ".map"
+    }
+    static func dataName(_ digest: DiskDigest, in folder: String = "") -> String {
+        folder.isEmpty ? digest.name : folder + "/" + digest.name
+    }
 
     /// Opens what earlier runs left and fills `blocks`. Nil where there is nothing, or nothing that can be used.
     static func openExisting(
-        _ digest: DiskDigest, size: UInt64, in directory: DiskDirectory, into blocks: BlockMap
+        _ digest: DiskDigest, size: UInt64, in directory: DiskDirectory, folder: String = "", into blocks: BlockMap
     ) -> DiskFiles? {
-        let map = directory.open(mapName(digest), O_RDWR)
+        let map = directory.open(mapName(digest, in: folder), O_RDWR)
         guard map >= 0 else { return nil }
-        let data = directory.open(digest.name, O_RDWR)
+        let data = directory.open(dataName(digest, in: folder), O_RDWR)
         guard data >= 0 else {
             close(map)
             return nil
@@ -51,33 +57,48 @@ final class DiskFiles: Sendable {
     }
 
     /// Makes both files, without any block.
-    static func create(_ digest: DiskDigest, size: UInt64, in directory: DiskDirectory) throws(Errno) -> DiskFiles {
+    static func create(
+        _ digest: DiskDigest, size: UInt64, in directory: DiskDirectory, folder: String = ""
+    ) throws(Errno) -> DiskFiles {
+        let (dataName, mapName) = (dataName(digest, in: folder), mapName(digest, in: folder))
         // The map goes first and comes last, so that a map never vouches for bytes of an earlier run.
-        directory.remove(mapName(digest))
-        let data = directory.open(digest.name, O_RDWR | O_CREAT | O_TRUNC)
+        directory.remove(mapName)
+        let data = directory.open(dataName, O_RDWR | O_CREAT | O_TRUNC)
         guard data >= 0 else { throw Errno(rawValue: errno) }
         guard ftruncate(data, off_t(size)) == 0 else {
             let error = Errno(rawValue: errno)
             close(data)
-            directory.remove(digest.name)
+            directory.remove(dataName)
             throw error
         }
-        let map = directory.open(mapName(digest), O_RDWR | O_CREAT | O_TRUNC)
+        let map = directory.open(mapName, O_RDWR | O_CREAT | O_TRUNC)
         guard map >= 0 else {
             let error = Errno(rawValue: errno)
             close(data)
-            directory.remove(digest.name)
+            directory.remove(dataName)
             throw error
         }
         let files = DiskFiles(data: data, map: map, digest: digest, size: size)
         do throws(Errno) {
             try files.markUnverified()
         } catch {
-            directory.remove(mapName(digest))
-            directory.remove(digest.name)
+            remove(digest, from: directory, folder: folder)
             throw error
         }
         return files
+    }
+
+    static func remove(_ digest: DiskDigest, from directory: DiskDirectory, folder: String) {
+        directory.remove(mapName(digest, in: folder))
+        directory.remove(dataName(digest, in: folder))
+    }
+
+    /// Puts both into another dataset's folder. A half that a crash leaves behind is removed by the next scan.
+    static func move(_ digest: DiskDigest, from old: String, to new: String, in directory: DiskDirectory) -> Bool {
+        guard directory.rename(dataName(digest, in: old), dataName(digest, in: new)) else { return false }
+        if directory.rename(mapName(digest, in: old), mapName(digest, in: new)) { return true }
+        _ = directory.rename(dataName(digest, in: new), dataName(digest, in: old))
+        return false
     }
 
     /// Room that both take on disk, in bytes.

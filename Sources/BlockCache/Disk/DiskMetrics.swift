@@ -7,6 +7,7 @@ struct DiskMetrics: Sendable {
     let corruptBlocks: Counter
     let evictedBytes: Counter
     let writeErrors: Counter
+    let warmedBytes: Counter
 
     init(_ registry: Registry) {
         func counter(_ name: String, _ help: String) -> Counter {
@@ -17,6 +18,7 @@ struct DiskMetrics: Sendable {
         droppedBlocks = counter("dropped_blocks_total", "Blocks not cached: queue full, no room, or write error")
         corruptBlocks = counter("corrupt_blocks_total", "Blocks whose bytes were not those that were written")
         evictedBytes = counter("evicted_bytes_total", "Bytes on disk given back by eviction")
+        warmedBytes = counter("warmed_bytes_total", "Bytes that warm-ups asked of S3 for the disk cache")
         writeErrors = counter("write_errors_total", "Writes to the disk cache that failed")
     }
 }

@@ -1,32 +1,53 @@
 import Glibc
 
-/// Finds the cache's files in its folder. Names that aren't the cache's are left alone.
+/// Finds the cache's files in its folders. Names that aren't the cache's are left alone.
 enum DiskScan {
-    struct Found {
+    struct File {
         let digest: DiskDigest
         /// Room on disk of both files.
         var bytes: UInt64
         /// Seconds since 1970.
         var lastUse: Int
-        var hasMap: Bool
-        var hasData: Bool
+        /// Of the dataset, "" where it belongs to none.
+        let folder: String
+        fileprivate var hasMap = false
+        fileprivate var hasData = false
     }
 
-    /// Newest first. What lacks its map or its data is removed: the other half can't be used.
-    static func run(_ directory: DiskDirectory) -> [Found] {
-        var found: [DiskDigest: Found] = [:]
-        let mapEnding = Array(".map".utf8)
+    struct Folder {
+        let name: String
+        let policy: CachePolicy
+        /// Seconds since 1970.
+        let lastUse: Int
+    }
+
+    /// The datasets' folders, and all files newest first. What lacks its map or its data is removed: the other half can't
+    /// be used. Empty folders stay: a session may just have made one.
+    static func run(_ directory: DiskDirectory) -> (folders: [Folder], files: [File]) {
+        var names: [String] = []
         directory.forEachName { name in
+            if name.count == 16 { names.append(String(decoding: name, as: UTF8.self)) }
+        }
+        let folders = names.compactMap { name in
+            directory.description(of: name).map { Folder(name: name, policy: $0.policy, lastUse: $0.lastUse) }
+        }
+        var files = files(in: "", directory)
+        for folder in folders { files += Self.files(in: folder.name, directory) }
+        return (folders, files.sorted { $0.lastUse > $1.lastUse })
+    }
+
+    private static func files(in folder: String, _ directory: DiskDirectory) -> [File] {
+        var found: [DiskDigest: File] = [:]
+        let mapEnding = Array(".map".utf8)
+        directory.forEachName(in: folder) { name in
             let isMap = name.count == 68 && name.suffix(4).elementsEqual(mapEnding)
             guard let digest = DiskDigest(name: isMap ? name.dropLast(4) : name[...]) else { return }
+            let path = isMap ? DiskFiles.mapName(digest, in: folder) : DiskFiles.dataName(digest, in: folder)
             var status = stat()
-            guard
-                fstatat(
-                    directory.descriptor, isMap ? DiskFiles.mapName(digest) : digest.name, &status, AT_SYMLINK_NOFOLLOW)
-                    == 0,
+            guard fstatat(directory.descriptor, path, &status, AT_SYMLINK_NOFOLLOW) == 0,
                 status.st_mode & S_IFMT == S_IFREG
             else { return }
-            var file = found[digest] ?? Found(digest: digest, bytes: 0, lastUse: 0, hasMap: false, hasData: false)
+            var file = found[digest] ?? File(digest: digest, bytes: 0, lastUse: 0, folder: folder)
             file.bytes += UInt64(status.st_blocks) * 512
             if isMap {
                 file.hasMap = true
@@ -36,8 +57,9 @@ enum DiskScan {
             }
             found[digest] = file
         }
-        for file in found.values where !file.hasMap { directory.remove(file.digest.name) }
-        for file in found.values where !file.hasData { directory.remove(DiskFiles.mapName(file.digest)) }
-        return found.values.filter { $0.hasMap && $0.hasData }.sorted { $0.lastUse > $1.lastUse }
+        for file in found.values where !file.hasMap || !file.hasData {
+            DiskFiles.remove(file.digest, from: directory, folder: folder)
+        }
+        return found.values.filter { $0.hasMap && $0.hasData }
     }
 }

@@ -66,7 +66,10 @@ struct VolumeAttributes: Equatable {
         case "url", "urls": break
         case "millrace.dev/revision": revisionID = value
         case "manifest", "manifestEndpoint", "manifestRegion", "manifestPathStyle": break
-        case "millrace.dev/dataset": break
+        case "cachePriority": view.cachePriority = Int(try Self.number(value, name, radix: 10, limit: 1000))
+        case "cachePinned": view.isCachePinned = try Self.flag(value, name)
+        case "cacheQuota": view.cacheQuotaBytes = try Self.bytes(value, name, mostGi: 1 << 20)
+        case "millrace.dev/dataset": view.dataset = value.isEmpty ? nil : value
         case "csi.storage.k8s.io/pod.namespace": podNamespace = value
         case "csi.storage.k8s.io/serviceAccount.name": serviceAccount = value
         case Self.tokensKey: serviceAccountTokens = Secret(value)
@@ -146,13 +149,13 @@ extension VolumeAttributes {
         return count * unit
     }
 
-    /// Bytes, or a number with Ki, Mi or Gi.
-    static func bytes(_ value: String, _ name: String) throws(Refusal) -> Int {
+    /// Bytes, or a number with Ki, Mi, Gi or Ti.
+    static func bytes(_ value: String, _ name: String, mostGi: Int = 1) throws(Refusal) -> Int {
         let digits = value.prefix { $0.isASCII && $0.isNumber }
-        let units = ["": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30]
-        guard let count = Int(digits), let unit = units[String(value.dropFirst(digits.count))], count <= 1 << 30,
-            count * unit <= 1 << 30
-        else { throw invalid(name, "a size of at most 1Gi, like 4Mi", value) }
+        let units = ["": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40]
+        guard let count = Int(digits), let unit = units[String(value.dropFirst(digits.count))],
+            !count.multipliedReportingOverflow(by: unit).overflow, count * unit <= mostGi << 30
+        else { throw invalid(name, "a size of at most \(mostGi)Gi, like 4Mi", value) }
         return count * unit
     }
 

@@ -1,3 +1,4 @@
+import BlockCache
 import NodeProtocol
 import S3
 
@@ -13,6 +14,15 @@ struct HostedSession: Sendable {
     }
 }
 
+extension CachePolicy {
+    init(_ spec: SessionSpec) {
+        self.init(
+            dataset: spec.dataset ?? "s3://\(spec.bucket)/\(spec.prefix)",
+            priority: spec.cachePriority ?? CachePolicy.defaultPriority, isPinned: spec.isCachePinned,
+            quotaBytes: spec.cacheQuotaBytes.map { UInt64($0) })
+    }
+}
+
 extension SessionDescription {
     init(_ spec: SessionSpec) {
         self.init(
@@ -21,6 +31,6 @@ extension SessionDescription {
                 ? .immutable : .init(ttlMs: spec.metadataTTLMs, negativeTTLMs: spec.metadataTTLMs),
             revision: spec.revision?.id, uid: spec.uid, gid: spec.gid, fileMode: spec.fileMode,
             directoryMode: spec.directoryMode,
-            scope: spec.scope)
+            scope: spec.scope, cache: CachePolicy(spec))
     }
 }

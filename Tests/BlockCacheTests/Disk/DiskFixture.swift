@@ -102,12 +102,13 @@ final class DiskFixture {
     deinit { _ = spawn(["/bin/rm", "-rf", directory]) }
 
     func open(
-        maxBytes: Int = 1 << 30, reserved: UInt64 = 0, queueBytes: Int = 4 << 20, pauseMs: Int = 30_000
+        maxBytes: Int = 1 << 30, reserved: UInt64 = 0, queueBytes: Int = 4 << 20, pauseMs: Int = 30_000,
+        lookMs: Int = 5_000
     ) throws -> DiskCache {
         let log = log
         return try DiskCache(
             directory: directory, maxBytes: UInt64(maxBytes), reservedFreeBytes: reserved, queueBytes: queueBytes,
-            pauseMs: pauseMs, metrics: registry, logger: Logger(label: "test") { _ in log })
+            pauseMs: pauseMs, lookMs: lookMs, metrics: registry, logger: Logger(label: "test") { _ in log })
     }
 
     func path(_ name: String) -> String { folder + "/" + name }

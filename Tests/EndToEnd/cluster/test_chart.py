@@ -26,7 +26,8 @@ EVERYTHING = {
             {"name": "csi", "mountPath": "/csi"}]}], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
     "node": {
         "kubeletPath": "/var/lib/k0s/kubelet", "cacheDir": "/var/cache/millrace", "tokenAudiences": ["sts.amazonaws.com"],
-        "startupTaint": "millrace.dev/not-ready", "maxUnavailable": 1},
+        "startupTaint": "millrace.dev/not-ready", "maxUnavailable": 1, "cacheMinFree": "20Gi"},
+    "warm": {"enabled": True},
     "storageClasses": [
         {"name": "course", "isDefault": True, "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer",
          "parameters": {"dataset": "courses/iris", "uid": 1000, "subPathAnnotation": True}, "mountOptions": ["ro"]}],
@@ -190,8 +191,8 @@ def test_rights_are_as_small_as_the_values_allow():
         assert ("", "persistentvolumeclaims", "patch") not in granted
     assert not [rule for rule in least if rule[1] in ("secrets", "pods")]
     assert ("", "secrets", "get") in default and not [rule for rule in default if rule[1] == "pods"]
-    assert {verb for _, resource, verb in everything if resource == "pods"} == {"list", "delete"}
-    # Nodes only where the controller shall take the startup taint off.
+    # Nodes only where the controller shall take the startup taint off, or warm up; pods only for that and for evictions.
+    assert {verb for _, resource, verb in everything if resource == "pods"} == {"list", "watch", "create", "delete"}
     assert {verb for _, resource, verb in everything if resource == "nodes"} == {"list", "watch", "patch"}
     assert not [rule for rule in default if rule[1] in ("nodes", "csinodes")]
     # Named namespaces replace the right on all of them.
