@@ -69,7 +69,12 @@ var targets: [Target] = [
     library("Manifests", ["Namespace", "S3", "CCrypto", "CLinux", "Threads", system]),
     library("HTTPStore", ["S3", "Curl", "Threads", log, system]),
     library("Copy", ["S3", "CCrypto", "Curl", "HTTPStore", "PrometheusMetrics", "Threads", system]),
-    library("Commands", ["Mount", "Manifests", "HTTPStore", "Copy", "Curl", "Keeper", "Logs", arguments, log, system]),
+    library(
+        "Commands",
+        [
+            "Mount", "Manifests", "HTTPStore", "Copy", "Curl", "Keeper", "Logs", "Namespace", "PrometheusMetrics",
+            arguments, log, system,
+        ]),
     program("millrace", ["Commands"], linker: standalone),
 
     // Node.
@@ -87,7 +92,7 @@ var targets: [Target] = [
     library("Kubernetes", ["Curl", "PrometheusMetrics", "Threads", log, yaml]),
     library("Controller", ["Kubernetes", "Curl", "Namespace", "S3", "CCrypto", "PrometheusMetrics", "Threads", log]),
     library("CSIController", ["Controller", "CSIProtocol", "PrometheusMetrics", log] + grpc),
-    library("Imports", ["Controller", "Kubernetes", "PrometheusMetrics", "Threads", log]),
+    library("Imports", ["Controller", "Curl", "Kubernetes", "PrometheusMetrics", "Threads", log]),
     library("Warming", ["Controller", "Kubernetes", "Curl", "PrometheusMetrics", "Threads", log]),
     library(
         "RevisionControl",
@@ -101,7 +106,8 @@ var targets: [Target] = [
     program(
         "millrace-controller",
         ["Controller", "CSIController", "Imports", "Warming", "RevisionControl", "Broker", "API", "Logs", arguments]),
-    program("kubectl-millrace", ["Kubernetes", "Controller", "Imports", "Threads", arguments]),
+    library("Kubectl", ["Kubernetes", "Controller", arguments]),
+    program("kubectl-millrace", ["Kubectl"]),
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),
@@ -129,6 +135,7 @@ var targets: [Target] = [
     tests("WarmingTests", ["Warming", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
     tests("RevisionControlTests", ["RevisionControl", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
     tests("BrokerTests", ["Broker", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("KubectlTests", ["Kubectl", "KubernetesTestSupport", "Threads", log, yaml]),
     tests("APITests", ["API", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
     tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
 ]

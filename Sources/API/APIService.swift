@@ -1,3 +1,4 @@
+import Broker
 import Controller
 import Hummingbird
 import HummingbirdCore
@@ -19,9 +20,12 @@ public final class APIService: Sendable {
     let claims: ClaimService
     private let ports = Locked<[Bool: Int]>([:])
 
-    /// - Parameter probe: asks S3 on behalf of callers; with an address policy of its own.
+    /// - Parameters:
+    ///   - probe: asks S3 on behalf of callers; with an address policy of its own.
+    ///   - broker: nil where no keys are minted.
     public init(
-        client: Client, probe: S3Probe, settings: APISettings, metrics: Registry, logger: Logger
+        client: Client, probe: S3Probe, broker: CredentialBroker? = nil, settings: APISettings, metrics: Registry,
+        logger: Logger
     ) throws {
         self.settings = settings
         self.logger = logger
@@ -50,6 +54,7 @@ public final class APIService: Sendable {
             ClaimRoutes(claims: claims),
             ObjectRoutes.datasets(client, authorizer, settings.addresses),
             ObjectRoutes.imports(client, authorizer, settings.addresses),
+            CredentialRoutes(broker: broker, authorizer: authorizer),
         ]
         compatEndpoints = compat
         endpoints = Self.withDocument(compat + resources.flatMap(\.endpoints), version: settings.version)

@@ -93,15 +93,17 @@ struct Dispatcher: Sendable {
             call.parameters[name] = context.parameters.get(name) ?? ""
         }
         for (name, value) in request.uri.queryParameters { call.query[String(name)] = String(value) }
-        if endpoint.body != nil { call.body = try await body(request, endpoint.style) }
+        if endpoint.body != nil { call.body = try await body(request, endpoint) }
         return (call.caller, try await endpoint.handle(call))
     }
 
-    private func body(_ request: Request, _ style: Endpoint.Style) async throws(Problem) -> JSON {
+    private func body(_ request: Request, _ endpoint: Endpoint) async throws(Problem) -> JSON {
         let tooLarge = Problem(413, "BodyTooLarge", "the body is larger than \(mostBodyBytes) bytes")
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > mostBodyBytes { throw tooLarge }
         // PVCi's clients say anything or nothing about what they send.
-        if style == .problem, let type = request.headers[.contentType], !type.hasPrefix("application/json") {
+        if endpoint.style == .problem, request.headers[.contentLength] != "0", let type = request.headers[.contentType],
+            !type.hasPrefix("application/json")
+        {
             throw Problem(415, "UnsupportedMediaType", "the body must be application/json")
         }
         let buffer: ByteBuffer
@@ -110,6 +112,7 @@ struct Dispatcher: Sendable {
         } catch {
             throw .badField("the body can't be read to its end")
         }
+        if endpoint.bodyIsOptional, buffer.readableBytes == 0 { return .null }
         do throws(JSONError) { return try JSON(parsing: Array(buffer.readableBytesView)) } catch {
             throw .badField("unable to read post body: \(error)")
         }

@@ -35,6 +35,8 @@ struct Endpoint: Sendable {
     var summary: String
     var query: [Query] = []
     var body: Schema?
+    /// An empty body is one as well: `.null`.
+    var bodyIsOptional = false
     var responses: [Response]
     var style = Style.problem
     /// Answered without a token.

@@ -53,7 +53,7 @@ enum OpenAPI {
         if !parameters.isEmpty { operation["parameters"] = .array(parameters) }
         if let body = endpoint.body {
             operation["requestBody"] = [
-                "required": true, "content": ["application/json": ["schema": body.json]],
+                "required": .bool(!endpoint.bodyIsOptional), "content": ["application/json": ["schema": body.json]],
             ]
         }
         if endpoint.isPublic { operation["security"] = [] }

@@ -1,6 +1,8 @@
 /// The schemas that routes share.
 enum Schemas {
-    static let named: [String: Schema] = [
+    static let named = shared.merging(CredentialRoutes.schemas) { shared, _ in shared }
+
+    private static let shared: [String: Schema] = [
         "Problem": .fields(
             .must("type", .string()), .must("title", .string("One word for machines.")),
             .must("status", .integer()), .must("detail", .string("What is wrong, and what to do."))),

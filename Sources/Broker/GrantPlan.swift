@@ -46,11 +46,12 @@ public enum GrantPlan {
         }
     }
 
-    /// When to mint anew: after 60 to 80 % of the keys' life, so that grants of one moment don't come all at once.
+    /// When to mint anew: after 60 to 80 % of the keys' life, so that grants of one moment don't come all at once. Not
+    /// at once, whatever the store's clock says.
     public static func renewal(
         issued: Int64, expires: Int64, using random: inout some RandomNumberGenerator
     ) -> Int64 {
         let life = max(0, expires - issued)
-        return issued + life * Int64.random(in: 60...80, using: &random) / 100
+        return issued + max(60, life * Int64.random(in: 60...80, using: &random) / 100)
     }
 }

@@ -121,6 +121,7 @@ public struct GrantReconciler: Sendable {
         let issued = now()
         let expires: Int64
         do throws(BrokerFailure) {
+            try await secrets.check(grant.secretName, in: grant.key.namespace, of: .grant(grant))
             let credentials = try await mint(grant, scope)
             expires = credentials.expires ?? issued + Int64(scope.ttlSeconds)
             try await secrets.put(

@@ -41,21 +41,22 @@ public struct GrantScope: Sendable, Equatable {
     }
 
     private static func prefix(_ subPath: String?, _ store: BrokeredStore) throws(Refusal) -> String {
-        var view = DatasetView(source: store.source)
+        var prefix = store.source.prefix ?? ""
+        if !prefix.isEmpty && !prefix.hasSuffix("/") { prefix += "/" }
         if let subPath {
             if let problem = subPathProblem(subPath) {
                 throw Refusal("SubPath", "spec.subPath is \"\(subPath.prefix(100))\": \(problem)")
             }
-            view.subPath = subPath
+            prefix += subPath.hasSuffix("/") ? subPath : subPath + "/"
         }
         // In a policy these stand for more than themselves, and not every server knows a way to escape them.
-        if let character = view.prefix.first(where: { "*?$".contains($0) }) {
+        if let character = prefix.first(where: { "*?$".contains($0) }) {
             throw Refusal(
                 "SubPath",
-                "the prefix \(view.prefix.prefix(200)) contains \"\(character)\", which a policy would take for a "
+                "the prefix \(prefix.prefix(200)) contains \"\(character)\", which a policy would take for a "
                     + "pattern; use another spec.subPath or Dataset")
         }
-        return view.prefix
+        return prefix
     }
 
     private static func access(_ text: String?, _ store: BrokeredStore) throws(Refusal) -> BrokeredStore.Access {

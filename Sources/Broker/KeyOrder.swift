@@ -27,16 +27,11 @@ public struct KeyOrder: Sendable, Equatable {
         "retrieve", "credentials", "name", "access", "subPath", "ttlSeconds", "secretName", "keys",
     ]
 
-    /// Reads a request's body; an empty one asks to mint. Throws what is wrong with it, without its values.
-    public init(_ body: [UInt8], storage: ObjectKey, namespace: String) throws(BrokerFailure) {
+    /// Reads a request's body; `.null` or an empty object asks to mint. Throws what is wrong with it, without values.
+    public init(_ json: JSON, storage: ObjectKey, namespace: String) throws(BrokerFailure) {
         func wrong(_ text: String) -> BrokerFailure { BrokerFailure(400, "BadRequest", text) }
-        var json = JSON.object([:])
-        if !body.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) {
-            // The parser's own words could quote a key.
-            guard let parsed = try? JSON(parsing: body), parsed.object != nil else {
-                throw wrong("the body isn't a JSON object; leave it empty to mint and store keys here")
-            }
-            json = parsed
+        guard json == .null || json.object != nil else {
+            throw wrong("the body isn't a JSON object; leave it empty to mint and store keys here")
         }
         if let stranger = json.object?.keys.sorted().first(where: { !Self.members.contains($0) }) {
             throw wrong(

@@ -56,6 +56,12 @@ struct KeySecrets: Sendable {
         return owner.owns(secret)
     }
 
+    /// Throws where somebody else's Secret has the name: known before keys are minted for nothing.
+    func check(_ name: String, in namespace: String, of owner: Owner) async throws(BrokerFailure) {
+        let secret = try await asking { () async throws(APIError) in try await find(name, in: namespace) }
+        if let secret, !owner.owns(secret) { throw .taken(name, namespace) }
+    }
+
     /// Creates or replaces what is in the Secret. Somebody else's of that name is left alone.
     func put(
         _ data: [String: String], as name: String, in namespace: String, of owner: Owner, expires: String?

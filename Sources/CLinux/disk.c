@@ -18,3 +18,5 @@ int clinux_open_direct(int file) {
 }
 
 off_t clinux_next_data(int file, off_t offset) { return lseek(file, offset, SEEK_DATA); }
+
+int clinux_syncfs(int file) { return syncfs(file); }

@@ -30,6 +30,9 @@ struct Refusal: Error, Equatable, CustomStringConvertible {
             self.init(code, "\(what): \(message)")
         case .closed, .timedOut:
             self.init(.unavailable, "\(what): the engine does not answer (\(error)); it is being restarted, try again")
+        case .system(let errno, _)
+        where [.tooManyOpenFiles, .tooManyOpenFilesInSystem, .noSpace, .noMemory].contains(errno):
+            self.init(.resourceExhausted, "\(what): \(error)")
         case .system, .malformed:
             self.init(.internalError, "\(what): \(error)")
         }

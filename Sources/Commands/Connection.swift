@@ -23,8 +23,11 @@ struct Connection {
 }
 
 extension ConnectionArguments {
-    /// No request is made.
-    func open(bucket: String) throws -> Connection {
+    /// No request is made. What is given here stands behind the options and before the environment and AWS' files.
+    func open(
+        bucket: String, endpoint given: String? = nil, region givenRegion: String? = nil,
+        credentials givenCredentials: (any CredentialsSource)? = nil
+    ) throws -> Connection {
         let environment = Environment.process
         let engine = TransferEngine()
         let settings: AWSSettings
@@ -33,13 +36,13 @@ extension ConnectionArguments {
             settings = try AWSSettings(environment, profile: profile)
             try checkCABundle(settings)
             var options = CredentialsFetcher.Options()
-            options.region = region ?? settings.region ?? "us-east-1"
+            options.region = region ?? givenRegion ?? settings.region ?? "us-east-1"
             options.stsEndpointURL = settings.stsEndpointURL
             apply(settings, to: &options.connection)
             credentials =
                 anonymous
                 ? StaticCredentials.anonymous
-                : try CredentialsFetcher.standard(engine, profile: profile, options: options)
+                : try givenCredentials ?? CredentialsFetcher.standard(engine, profile: profile, options: options)
         } catch let failure as Failure {
             throw failure
         } catch {
@@ -48,29 +51,38 @@ extension ConnectionArguments {
                 fix: "correct the file or the profile's name, or use --anonymous for a public bucket")
         }
         var configuration = S3Configuration(
-            bucket: bucket, endpoint: try endpoint(settings), credentials: credentials)
+            bucket: bucket, endpoint: try endpoint(settings, given, givenRegion), credentials: credentials)
         configuration.requesterPays = requesterPays
         apply(settings, to: &configuration.connection)
         return Connection(configuration: configuration, engine: engine)
     }
 
     /// Certificates and proxy.
-    private func apply(_ settings: AWSSettings, to options: inout ConnectionOptions) {
-        options.caFile = caBundle ?? settings.caFile
+    func apply(_ settings: AWSSettings, to options: inout ConnectionOptions) {
+        let file = caBundle ?? settings.caFile
+        if let file, Destination.isDirectory(file) {
+            // A ConfigMap or Secret, mounted.
+            let texts = (try? TextFiles.read(file)) ?? []
+            options.caPEM = Array(texts.map { $0.text + "\n" }.joined().utf8)
+        } else {
+            options.caFile = file
+        }
         if let proxy { options.proxy = .url(proxy) }
     }
 
-    private func checkCABundle(_ settings: AWSSettings) throws {
+    func checkCABundle(_ settings: AWSSettings) throws {
         guard let file = caBundle ?? settings.caFile, access(file, R_OK) != 0 else { return }
         throw Failure(
             "cannot read the CA bundle \(file)", because: String(cString: strerror(errno)),
             fix: "give --ca-bundle (or AWS_CA_BUNDLE) a PEM file that can be read")
     }
 
-    private func endpoint(_ settings: AWSSettings) throws -> Endpoint {
-        let region = region ?? settings.region ?? "us-east-1"
+    private func endpoint(
+        _ settings: AWSSettings, _ given: String?, _ givenRegion: String?
+    ) throws -> Endpoint {
+        let region = region ?? givenRegion ?? settings.region ?? "us-east-1"
         let addressing = pathStyle ? .path : virtualHostStyle ? .virtualHost : settings.addressing
-        guard let url = endpoint ?? settings.endpointURL else {
+        guard let url = endpoint ?? given ?? settings.endpointURL else {
             return Endpoint.aws(region: region, addressing: addressing)
         }
         do {

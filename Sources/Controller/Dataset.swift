@@ -36,10 +36,14 @@ public struct Dataset: KubernetesObject {
     public struct Source: Codable, Sendable, Equatable {
         public var s3: S3Source?
         public var http: HTTPSource?
+        public var nfs: NFSSource?
         public var pachyderm: PachydermSource?
-        public init(s3: S3Source? = nil, http: HTTPSource? = nil, pachyderm: PachydermSource? = nil) {
+        public init(
+            s3: S3Source? = nil, http: HTTPSource? = nil, nfs: NFSSource? = nil, pachyderm: PachydermSource? = nil
+        ) {
             self.s3 = s3
             self.http = http
+            self.nfs = nfs
             self.pachyderm = pachyderm
         }
     }

@@ -23,6 +23,7 @@ public struct Observation: Sendable, Equatable {
         /// The store answers, and refuses these credentials.
         case denied(String)
         case noBucket(String)
+        case noPath(String)
         case unreachable(String)
         case notChecked(String)
     }
@@ -85,6 +86,11 @@ public enum DatasetStatus {
             return (
                 credentials(unknown.0, unknown.1, "There is no bucket to try them on."),
                 source("False", "NoBucket", text)
+            )
+        case .noPath(let text)?:
+            return (
+                credentials(unknown.0, unknown.1, "There is no directory to try them on."),
+                source("False", "NoPath", text)
             )
         case .unreachable(let text)?:
             return (

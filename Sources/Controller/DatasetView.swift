@@ -45,6 +45,11 @@ public struct DatasetView: Sendable, Equatable {
     /// The prefix with the sub-path, "" or with a slash at its end.
     public var prefix: String { Dataset.S3Source.directory(source.prefix, subPath) }
 
+    /// Where that is, for people.
+    var place: String {
+        origin.nfs.map { "\($0.server):\($0.path(below: subPath))" } ?? "\(prefix) in bucket \(source.bucket)"
+    }
+
     /// The volume's attributes as the node plugin knows them.
     public func attributes(forNamespace namespace: String) -> [String: String] {
         var attributes = lastingAttributes
@@ -81,8 +86,8 @@ public struct DatasetView: Sendable, Equatable {
     /// upgrade would make all volumes anew.
     public var digest: String {
         var text = "view-1\n"
-        let lasting = lastingAttributes.filter { !$0.value.isEmpty || $0.key == "prefix" }.filter {
-            !$0.key.hasPrefix("cache")
+        let lasting = lastingAttributes.filter {
+            (!$0.value.isEmpty || $0.key == "prefix") && !$0.key.hasPrefix("cache")
         }
         for (key, value) in lasting.sorted(by: { $0.key < $1.key }) { text += "\(key)=\(value)\n" }
         text += "secret=\(secret.map { "\($0.namespace)/\($0.name)" } ?? "")\n"

@@ -175,21 +175,25 @@ public struct Provisioning: Sendable {
     private func makeVolume(
         named name: String, for claim: PersistentVolumeClaim, _ storageClass: StorageClass, _ view: DatasetView
     ) -> PersistentVolume {
-        var csi = PersistentVolume.CSISource(
-            driver: storageClass.provisioner,
-            volumeHandle: ids.id(name: claim.metadata.uid ?? "", showing: view.summary))
-        csi.readOnly = true
-        csi.volumeAttributes = view.attributes(forNamespace: claim.key.namespace)
-        csi.nodePublishSecretRef = view.secret
         var spec = PersistentVolume.Spec()
         spec.capacity = ["storage": claim.spec.resources?.requests?["storage"] ?? "1Gi"]
         spec.accessModes = claim.spec.accessModes
         spec.persistentVolumeReclaimPolicy = storageClass.reclaimPolicy ?? "Delete"
         spec.storageClassName = storageClass.key.name
         spec.volumeMode = "Filesystem"
-        spec.mountOptions = storageClass.mountOptions
         spec.claimRef = ObjectReference(claim)
-        spec.csi = csi
+        if let nfs = view.origin.nfs {
+            nfs.fill(&spec, subPath: view.subPath)
+        } else {
+            var csi = PersistentVolume.CSISource(
+                driver: storageClass.provisioner,
+                volumeHandle: ids.id(name: claim.metadata.uid ?? "", showing: view.summary))
+            csi.readOnly = true
+            csi.volumeAttributes = view.attributes(forNamespace: claim.key.namespace)
+            csi.nodePublishSecretRef = view.secret
+            spec.csi = csi
+            spec.mountOptions = storageClass.mountOptions
+        }
         var labels = [Names.managedBy: Names.controller]
         labels[Names.datasetUID] = view.datasetUID
         var annotations = [Names.provisionedBy: storageClass.provisioner, Names.view: view.digest]

@@ -65,7 +65,7 @@ public final class Reconciler: Sendable {
             if view.subPath != nil, await sources?.isMissing(view) == true {
                 await tell(
                     claim,
-                    Refusal("SubPathMissing", "there is nothing below \(view.prefix) in bucket \(view.source.bucket)"))
+                    Refusal("SubPathMissing", "there is nothing below \(view.place)"))
                 return .again(afterMs: 60_000)
             }
             try await create(volume, for: claim)

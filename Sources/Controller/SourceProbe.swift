@@ -1,3 +1,5 @@
+import S3
+
 /// Asks a source what the controller wants to know. Every call ends within its own time limit.
 public protocol SourceProbe: Sendable {
     /// One listing with these credentials; nil: anonymous.
@@ -27,14 +29,12 @@ public struct SourceCredentials: Sendable, CustomStringConvertible, CustomReflec
     }
 
     /// The spellings of keys that are understood, as people bring Secrets from other systems; the node plugin's own list.
-    public static let idKeys = ["accessKeyID", "accessKeyId", "awsAccessKeyID", "AWS_ACCESS_KEY_ID", "key_id"]
-    public static let secretKeys = [
-        "secretAccessKey", "secretKey", "awsSecretAccessKey", "AWS_SECRET_ACCESS_KEY", "access_key",
-    ]
-    public static let tokenKeys = ["sessionToken", "awsSessionToken", "AWS_SESSION_TOKEN", "session_token"]
+    public static let idKeys = KeySpellings.accessKeyID
+    public static let secretKeys = KeySpellings.secretAccessKey
+    public static let tokenKeys = KeySpellings.sessionToken
     public static let bothKeys = ["token", "pachydermToken"]
-    public static let endpointKeys = ["endpoint", "AWS_ENDPOINT_URL"]
-    public static let regionKeys = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"]
+    public static let endpointKeys = KeySpellings.endpoint
+    public static let regionKeys = KeySpellings.region
 
     /// From a Secret's decoded data. The refusal names keys, never values.
     public init(secret data: [String: String], named name: String) throws(Refusal) {

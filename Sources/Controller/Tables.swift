@@ -46,7 +46,9 @@ public struct Tables: Sendable {
 
     /// Made by this controller, as opposed to written by hand or by external-provisioner.
     func isOurs(_ volume: PersistentVolume) -> Bool {
-        volume.spec.csi?.driver == driver && volume.metadata.labels?[Names.managedBy] == Names.controller
+        // Those of NFS are Kubernetes' own, and name the provisioner elsewhere.
+        let provisioner = volume.spec.csi?.driver ?? volume.metadata.annotations?[Names.provisionedBy]
+        return provisioner == driver && volume.metadata.labels?[Names.managedBy] == Names.controller
     }
 
     func dataset(of volume: PersistentVolume) -> ObjectKey? {

@@ -110,7 +110,13 @@ public final class VolumeService: Sendable {
                     "parameter dataset needs the claim's namespace: run external-provisioner with --extra-create-metadata"
                 )
             }
-            return try resolve(key, namespace, understood.subPath)
+            let view = try resolve(key, namespace, understood.subPath)
+            guard view.origin.nfs == nil else {
+                throw Refusal(
+                    "BadParameters",
+                    "Dataset \(key) is on NFS, which Kubernetes mounts itself: use millrace's provisioner")
+            }
+            return view
         case .s3(let source):
             var view = DatasetView(source: source)
             view.subPath = understood.subPath

@@ -9,6 +9,8 @@ public struct CopyItem: Sendable, Equatable {
     public var modified: Int64
     /// Path below the destination directory, or the destination file itself where it is empty.
     public var relativePath: String
+    /// How often it was begun anew because the source had changed.
+    var restarts = 0
 
     public init(key: ObjectKey, etag: String, size: UInt64, modified: Int64, relativePath: String) {
         self.key = key
@@ -17,6 +19,28 @@ public struct CopyItem: Sendable, Equatable {
         self.modified = modified
         self.relativePath = relativePath
     }
+}
+
+/// How a copy is made.
+public struct CopyOptions: Sendable {
+    public enum ChangePolicy: String, Sendable, CaseIterable {
+        /// The object is copied anew, a few times at most.
+        case restart
+        case fail
+    }
+
+    /// GETs in flight.
+    public var concurrency = 32
+    /// Copy again what is there already.
+    public var overwrite = false
+    /// What to do about an object that is replaced while it is copied.
+    public var onChange = ChangePolicy.restart
+    /// What files must hash to.
+    public var checksums = ChecksumList()
+    /// Whether each file is compared with the checksum that the store keeps of the object, or with an ETag that is an MD5.
+    public var verifiesStored = false
+
+    public init() {}
 }
 
 /// What becomes of an object's key below a destination directory.

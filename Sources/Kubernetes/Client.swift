@@ -64,12 +64,15 @@ public struct Client: Sendable {
             contentType: "application/apply-patch+yaml", body: fields.bytes, subresource: subresource)
     }
 
-    /// Deletes; with `uid`, only that very object and not one that took its name (`isConflict` otherwise).
+    /// Deletes; with `uid`, only that very object and not one that took its name (`isConflict` otherwise). `propagation`:
+    /// what becomes of those it owns, Foreground (they go first), Background or Orphan; nil: the kind's own default, which
+    /// is Orphan for Jobs.
     public func delete<T: KubernetesObject>(
-        _ type: T.Type, _ name: String, namespace: String? = nil, uid: String? = nil
+        _ type: T.Type, _ name: String, namespace: String? = nil, uid: String? = nil, propagation: String? = nil
     ) async throws(APIError) {
         var body = JSON.object(["apiVersion": "v1", "kind": "DeleteOptions"])
         if let uid { body["preconditions"] = ["uid": .string(uid)] }
+        body["propagationPolicy"] = propagation.map { .string($0) }
         _ = try await call(
             "delete", "DELETE", T.resource, name, namespace, query: [], contentType: "application/json",
             body: body.bytes, subresource: nil)

@@ -32,18 +32,21 @@ public struct Configuration: Sendable, Equatable {
     static let serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
     /// In this order: the kubeconfig given, `KUBECONFIG`, the pod's service account, `~/.kube/config`.
-    public static func find(kubeconfig: String? = nil, environment: [String: String]) throws(ConfigurationError) -> Self
-    {
+    /// `context`: another one than the kubeconfig's current context.
+    public static func find(
+        kubeconfig: String? = nil, context: String? = nil, environment: [String: String]
+    ) throws(ConfigurationError) -> Self {
         if let path = kubeconfig ?? environment["KUBECONFIG"].flatMap({ $0.isEmpty ? nil : $0 }) {
             // kubectl merges a list of files; the first one that exists is meant here.
             let paths = path.split(separator: ":").map(String.init)
-            return try load(kubeconfig: paths.first { FileManager.default.fileExists(atPath: $0) } ?? path)
+            return try load(
+                kubeconfig: paths.first { FileManager.default.fileExists(atPath: $0) } ?? path, context: context)
         }
         if let host = environment["KUBERNETES_SERVICE_HOST"], let port = environment["KUBERNETES_SERVICE_PORT"] {
             return try inCluster(host: host, port: port, directory: serviceAccount)
         }
         if let home = environment["HOME"], FileManager.default.fileExists(atPath: "\(home)/.kube/config") {
-            return try load(kubeconfig: "\(home)/.kube/config")
+            return try load(kubeconfig: "\(home)/.kube/config", context: context)
         }
         throw ConfigurationError(
             "no cluster: set --kubeconfig or KUBECONFIG, or run in a pod with a service account")
@@ -58,19 +61,21 @@ public struct Configuration: Sendable, Equatable {
         return configuration
     }
 
-    /// The current context of a kubeconfig. Exec and auth-provider plugins aren't run.
-    public static func load(kubeconfig path: String) throws(ConfigurationError) -> Self {
+    /// A context of a kubeconfig, or its current one. Exec and auth-provider plugins aren't run.
+    public static func load(kubeconfig path: String, context: String? = nil) throws(ConfigurationError) -> Self {
         let text = try read(path, "kubeconfig")
         let directory = path.contains("/") ? String(path[..<path.lastIndex(of: "/")!]) : "."
-        return try parse(kubeconfig: text, path: path, directory: directory)
+        return try parse(kubeconfig: text, path: path, directory: directory, context: context)
     }
 
-    static func parse(kubeconfig text: String, path: String, directory: String) throws(ConfigurationError) -> Self {
+    static func parse(
+        kubeconfig text: String, path: String, directory: String, context wanted: String? = nil
+    ) throws(ConfigurationError) -> Self {
         let file: Kubeconfig
         do { file = try YAMLDecoder().decode(Kubeconfig.self, from: text) } catch {
             throw ConfigurationError("kubeconfig \(path) can't be read: \(error)")
         }
-        guard let current = file.currentContext, !current.isEmpty else {
+        guard let current = wanted ?? file.currentContext, !current.isEmpty else {
             throw ConfigurationError("kubeconfig \(path) has no current-context; run `kubectl config use-context NAME`")
         }
         guard let context = file.contexts?.first(where: { $0.name == current })?.context else {

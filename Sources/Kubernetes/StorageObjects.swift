@@ -10,8 +10,8 @@ public struct PersistentVolumeClaim: KubernetesObject {
         public var volumeMode: String?
         public var volumeAttributesClassName: String?
         public var selector: LabelSelector?
-        public var dataSource: ObjectReference?
-        public var dataSourceRef: ObjectReference?
+        public var dataSource: TypedReference?
+        public var dataSourceRef: TypedReference?
         public init() {}
     }
     public struct Resources: Codable, Sendable {
@@ -35,6 +35,21 @@ public struct PersistentVolumeClaim: KubernetesObject {
     }
 }
 
+/// Names an object of a group and kind.
+public struct TypedReference: Codable, Sendable, Equatable, Hashable {
+    /// Nil: the core group.
+    public var apiGroup: String?
+    public var kind: String
+    public var name: String
+    /// Nil: the namespace of who refers to it.
+    public var namespace: String?
+    public init(apiGroup: String? = nil, kind: String, name: String) {
+        self.apiGroup = apiGroup
+        self.kind = kind
+        self.name = name
+    }
+}
+
 public struct PersistentVolume: KubernetesObject {
     public static let resource = Resource(
         group: "", version: "v1", plural: "persistentvolumes", kind: "PersistentVolume", isNamespaced: false)
@@ -48,7 +63,18 @@ public struct PersistentVolume: KubernetesObject {
         public var mountOptions: [String]?
         public var claimRef: ObjectReference?
         public var csi: CSISource?
+        public var nfs: NFSVolumeSource?
         public init() {}
+    }
+    public struct NFSVolumeSource: Codable, Sendable {
+        public var server: String
+        public var path: String
+        public var readOnly: Bool?
+        public init(server: String, path: String, readOnly: Bool) {
+            self.server = server
+            self.path = path
+            self.readOnly = readOnly
+        }
     }
     public struct CSISource: Codable, Sendable {
         public var driver: String

@@ -33,8 +33,7 @@ public struct SessionDescription: Sendable, Equatable {
         bucket: String, prefix: ObjectKey = ObjectKey(""), policy: MetadataPolicy = MetadataPolicy(),
         revision: String? = nil, uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt32 = 0o444,
         directoryMode: UInt32 = 0o555, readAheadBytes: Int = 256 << 20, kernelReadAheadKiB: Int = 4096,
-        keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = "",
-        cache: CachePolicy = CachePolicy()
+        keptBytes: Int? = nil, passesThrough: Bool = true, scope: String = "", cache: CachePolicy = CachePolicy()
     ) {
         self.bucket = bucket
         self.prefix = prefix

@@ -1,1 +1,3 @@
-print("not yet")
+import Kubectl
+
+await Millrace.start()

@@ -1,5 +1,6 @@
 import API
 import ArgumentParser
+import Broker
 import Controller
 import Glibc
 import Kubernetes
@@ -82,12 +83,13 @@ struct APIOptions: ParsableArguments {
     }
 
     func service(
-        _ settings: APISettings, client: Client, registry: Registry, logger: Logger
+        _ settings: APISettings, client: Client, broker: CredentialBroker?, registry: Registry, logger: Logger
     ) throws -> APIService {
         // An engine of its own: no connection of somebody else's is used for a caller's URL.
         let probe = S3Probe(
             engine: TransferEngine(), metrics: registry, logger: logger, mostObjects: 100_000_000,
             addresses: settings.addresses)
-        return try APIService(client: client, probe: probe, settings: settings, metrics: registry, logger: logger)
+        return try APIService(
+            client: client, probe: probe, broker: broker, settings: settings, metrics: registry, logger: logger)
     }
 }

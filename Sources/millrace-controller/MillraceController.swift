@@ -1,5 +1,6 @@
 import API
 import ArgumentParser
+import Broker
 import CSIController
 import Controller
 import Glibc
@@ -51,6 +52,7 @@ struct MillraceController: AsyncParsableCommand {
             "Addresses that URLs which people write may lead to though they are this machine's or its link's, like 10.0.0.0/8."
     )
     var allowAddress: [String] = []
+    @OptionGroup var imports: ImportOptions
     @Flag(help: "Make no revisions of pinned Datasets; the controller then needs no right to change Datasets.")
     var noRevisions = false
     @Flag(help: "Let the policy Immediate delete pods that use what was revoked; needs rights on pods.")
@@ -61,6 +63,7 @@ struct MillraceController: AsyncParsableCommand {
     var api: APIOptions
     @OptionGroup(title: "Warm-up")
     var warm: WarmOptions
+    @OptionGroup var broker: BrokerOptions
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
     @Option(help: "text or json.")
@@ -143,6 +146,8 @@ struct MillraceController: AsyncParsableCommand {
         let taints = startupTaint.map {
             StartupTaints(client: client, taint: $0, driver: driverName, metrics: registry, logger: logger)
         }
+        let imports = imports.controller(
+            client, allowing: allowAddress, resyncSeconds: resyncSeconds, registry, logger)
         let revisions =
             noRevisions
             ? nil
@@ -154,24 +159,32 @@ struct MillraceController: AsyncParsableCommand {
                 client: client, ids: ids, driver: driverName, settings: $0, resyncSeconds: resyncSeconds,
                 metrics: registry, logger: Logger(label: "warming"))
         }
+        let minting = broker.reconciler(client, addresses, registry, logger)
+        let grants = minting.map {
+            BrokerController(client: client, reconciler: $0, metrics: registry, logger: logger)
+        }
         let lead: @Sendable () async -> Void = {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
+                if let imports { group.addTask { await imports.run() } }
                 if let taints { group.addTask { await taints.run() } }
                 if let revisions { group.addTask { await revisions.run() } }
                 if let warming { group.addTask { await warming.run() } }
+                if let grants { group.addTask { await grants.run() } }
             }
         }
         let (apiSettings, apiMetrics) = try api.settings(driver: driverName, addresses: addresses)
         let httpAPI = try apiSettings.map {
-            try api.service($0, client: client, registry: registry, logger: Logger(label: "api"))
+            try api.service(
+                $0, client: client, broker: minting.map { CredentialBroker(client: client, reconciler: $0) },
+                registry: registry, logger: Logger(label: "api"))
         }
         // A replica that doesn't lead is ready as well: it can take over.
         let health = try listen(
             registry, at: apiMetrics,
             isHealthy: {
-                service.isHealthy && taints?.isHealthy != false && revisions?.isHealthy != false
-                    && warming?.isHealthy != false
+                service.isHealthy && taints?.isHealthy != false && imports?.isHealthy != false
+                    && revisions?.isHealthy != false && warming?.isHealthy != false && grants?.isHealthy != false
             },
             isReady: { true })
         defer { health?.stop() }

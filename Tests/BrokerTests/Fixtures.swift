@@ -166,7 +166,8 @@ struct World {
 
     func order(_ body: String = "", in namespace: String = "run-1") throws -> KeyOrder {
         try KeyOrder(
-            Array(body.utf8), storage: GrantKey(namespace: "storage", name: "results"), namespace: namespace)
+            body.isEmpty ? .null : JSON(parsing: Array(body.utf8)),
+            storage: GrantKey(namespace: "storage", name: "results"), namespace: namespace)
     }
 }
 

@@ -36,7 +36,7 @@ import Threads
             #expect(world.secret("results")?["accessKeyID"] == "AK1")
             #expect(!answer.body.description.contains("secret-AK1"), "keys go to the Secret and nowhere else")
             // Once more: nothing changes.
-            let again = try await world.broker.perform(try world.order(" \n"))
+            let again = try await world.broker.perform(try world.order("{}"))
             #expect(again.status == 200 && world.sessions.minted.count == 1)
         }
     }
@@ -110,9 +110,10 @@ import Threads
         world.server.create(
             Kubernetes.Secret.resource, ["metadata": ["name": "own"], "stringData": ["a": "b"]], namespace: "run-1")
         let keys = #"{"credentials": {"accessKeyID": "A", "secretAccessKey": "B"}, "secretName": "own"}"#
+        let posted = try JSON(parsing: Array(keys.utf8))
         let taken = await failure { () async throws(BrokerFailure) in
             try await world.broker.perform(
-                try KeyOrder(Array(keys.utf8), storage: storage, namespace: "run-1"))
+                try KeyOrder(posted, storage: storage, namespace: "run-1"))
         }
         #expect(taken?.status == 409)
         _ = try await world.broker.revoke(storage, in: "run-1", name: nil, secretName: "own")
@@ -141,11 +142,11 @@ import Threads
         (#"{"keys": {"accessKeyID": "a/b"}}"#, "letters, digits"), (#"{"keys": {"password": "x"}}"#, "known are"),
         (#"{"keys": {"accessKeyID": "x", "secretAccessKey": "x"}}"#, "one name twice"),
         (#"{"retrieve": true, "credentials": {"accessKeyID": "A", "secretAccessKey": "B"}}"#, "exclude each other"),
-        ("{\"credentials\": \"SECRET", "isn't a JSON object"),
+        (#"{"credentials": "SECRET"}"#, "must be an object of texts"),
     ]) func badOrdersAreNamedWithoutTheirValues(_ body: String, _ expected: String) throws {
         let error = #expect(throws: BrokerFailure.self) {
             _ = try KeyOrder(
-                Array(body.utf8), storage: GrantKey(namespace: "a", name: "b"), namespace: "c")
+                JSON(parsing: Array(body.utf8)), storage: GrantKey(namespace: "a", name: "b"), namespace: "c")
         }
         #expect(error?.status == 400 && error?.message.contains(expected) == true, "\(String(describing: error))")
         #expect(error?.message.contains("SECRET") == false)

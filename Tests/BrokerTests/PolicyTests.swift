@@ -61,6 +61,11 @@ import Testing
         #expect(refusal?.message.contains("pattern") == true)
     }
 
+    @Test func aStoreWhoseClockIsBehindIsNotAskedAllTheTime() {
+        var random = SystemRandomNumberGenerator()
+        #expect(GrantPlan.renewal(issued: 1000, expires: 500, using: &random) == 1060)
+    }
+
     @Test func namesOfSessionsFitAndTellGrantsApart() {
         var first = CredentialGrant(
             metadata: ObjectMeta(

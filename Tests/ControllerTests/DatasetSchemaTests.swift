@@ -27,10 +27,19 @@ import Testing
             (#"{"source": {"s3": {"prefix": "/a"}}}"#, "prefix must not begin with '/'"),
             (#"{"source": {"s3": {"endpoint": "minio:9000"}}}"#, "spec.source.s3.endpoint"),
             (#"{"source": {"s3": {"endpoint": "https://user:pw@host"}}}"#, "spec.source.s3.endpoint"),
-            (#"{"source": {"nfs": {"server": "x"}}}"#, "exactly one source must be set"),
+            (#"{"source": {"nfs": {"server": "x", "path": "/x"}}}"#, "exactly one source must be set"),
+            (#"{"source": {"s3": null, "nfs": {"server": "x"}}}"#, "spec.source.nfs.path: Required value"),
             (
-                #"{"source": {"s3": null, "nfs": {"server": "x"}}}"#,
-                "the sources of this version are s3, http and pachyderm"
+                #"{"source": {"s3": null, "nfs": {"server": "x", "path": "/a/../b"}}}"#,
+                "path must not contain '.' or '..'"
+            ),
+            (
+                #"{"source": {"s3": null, "nfs": {"server": "x", "path": "/", "mountOptions": ["rw"]}}}"#,
+                "rw, suid and dev aren't allowed"
+            ),
+            (
+                #"{"source": {"s3": null, "nfs": {"server": "x", "path": "/"}}, "secretRef": {"name": "k"}}"#,
+                "secretRef has no use with source.nfs"
             ),
             (#"{"source": {"s3": null, "http": {}}}"#, "url or urls must be set"),
             (

@@ -4,19 +4,25 @@ import Testing
 
 @testable import Copy
 
-private func pattern(_ count: Int, seed: UInt8) -> [UInt8] {
+func pattern(_ count: Int, seed: UInt8) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
         for i in 0..<count { buffer[i] = UInt8(truncatingIfNeeded: i &* 31 &+ i >> 8) &+ seed }
         initialized = count
     }
 }
 
-private func item(_ store: MemoryStore, _ key: String, _ path: String? = nil) throws -> CopyItem {
+func item(_ store: MemoryStore, _ key: String, _ path: String? = nil) throws -> CopyItem {
     let object = try #require(store.object(key))
     let size = try #require(store.object(key)?.body.size)
     return CopyItem(
         key: ObjectKey(key), etag: object.etag, size: size, modified: 1_700_000_000, relativePath: path ?? key)
 }
+
+let oneAtATime: CopyOptions = {
+    var options = CopyOptions()
+    options.concurrency = 1
+    return options
+}()
 
 struct CopyJobTests {
     private let store = MemoryStore()
@@ -52,14 +58,14 @@ struct CopyJobTests {
         let size = 4 * Int(PartFile.partBytes)
         store.put("big", pattern(size, seed: 3))
         store.inject(MemoryFault(.fail(.network("reset")), on: .get, skip: 2, count: 1))
-        let first = CopyJob(store: store, destination: folder.path, concurrency: 1)
+        let first = CopyJob(store: store, destination: folder.path, options: oneAtATime)
         first.add(try item(store, "big"))
         #expect(first.finish().failures.count == 1)
         #expect(folder.bytes(of: "big") == nil, "nothing stands under the final name")
         #expect(folder.names() == [".big.millrace-part"])
 
         store.clearLog()
-        let second = CopyJob(store: store, destination: folder.path, concurrency: 1)
+        let second = CopyJob(store: store, destination: folder.path, options: oneAtATime)
         second.add(try item(store, "big"))
         #expect(second.finish().failures.isEmpty)
         #expect(store.counts.gets == 1, "only the part that failed is read again")
@@ -72,7 +78,9 @@ struct CopyJobTests {
         store.put("a", pattern(100, seed: 1))
         let stale = try item(store, "a")
         store.put("a", pattern(100, seed: 2))
-        let job = CopyJob(store: store, destination: folder.path)
+        var options = CopyOptions()
+        options.onChange = .fail
+        let job = CopyJob(store: store, destination: folder.path, options: options)
         job.add(stale)
         #expect(job.finish().failures.count == 1)
         #expect(folder.names().isEmpty)
@@ -83,7 +91,7 @@ struct CopyJobTests {
         let size = 3 * Int(PartFile.partBytes)
         store.put("big", pattern(size, seed: 1))
         store.inject(MemoryFault(.fail(.network("reset")), on: .get, skip: 1, count: 1))
-        let first = CopyJob(store: store, destination: folder.path, concurrency: 1)
+        let first = CopyJob(store: store, destination: folder.path, options: oneAtATime)
         first.add(try item(store, "big"))
         _ = first.finish()
         store.put("big", pattern(size, seed: 2))

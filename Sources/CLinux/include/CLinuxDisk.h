@@ -19,3 +19,6 @@ int clinux_open_direct(int file);
 
 /// Where a sparse file has data next, from `offset` on: -1 and ENXIO where there is none.
 off_t clinux_next_data(int file, off_t offset);
+
+/// Writes all of the file system that the descriptor is on to its disk.
+int clinux_syncfs(int file);

@@ -35,7 +35,7 @@ extension DatasetSource {
 extension Dataset.Source {
     /// Those that are set: exactly one, unless the API server has another schema.
     private var all: [any DatasetSource] {
-        let members: [(any DatasetSource)?] = [s3, http, pachyderm]
+        let members: [(any DatasetSource)?] = [s3, http, nfs, pachyderm]
         return members.compactMap { $0 }
     }
 
@@ -46,7 +46,7 @@ extension Dataset.Source {
     public var problem: String? {
         guard let kind else {
             return all.isEmpty
-                ? "spec.source has none of s3, http and pachyderm"
+                ? "spec.source has none of s3, http, nfs and pachyderm"
                 : "spec.source has more than one member; remove all but one"
         }
         return kind.problem.map { "spec.source.\(type(of: kind).name).\($0)" }

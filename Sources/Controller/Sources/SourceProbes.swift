@@ -20,12 +20,29 @@ public struct SourceProbes: SourceProbe {
                 }
             }
         }
+        if let nfs = view.origin.nfs { return Self.finding(await nfs.look(subPath: view.subPath), nfs.server) }
         guard kind.asS3 != nil else { return .notChecked("Sources of the kind \(name) are asked by the nodes alone.") }
         return await s3.check(view, credentials: credentials)
     }
 
     public func exists(_ view: DatasetView, credentials: SourceCredentials?) async -> Bool? {
-        view.origin.kind?.asS3 == nil ? nil : await s3.exists(view, credentials: credentials)
+        if let nfs = view.origin.nfs {
+            switch await nfs.look(subPath: view.subPath) {
+            case .reachable: return true
+            case .missing: return false
+            case .pathNotChecked, .denied, .unreachable: return nil
+            }
+        }
+        return view.origin.kind?.asS3 == nil ? nil : await s3.exists(view, credentials: credentials)
+    }
+
+    private static func finding(_ outcome: NFSProbe.Outcome, _ server: String) -> Observation.Finding {
+        switch outcome {
+        // What the controller may not see, pods of the right user may.
+        case .reachable, .pathNotChecked, .denied: .reachable
+        case .missing(let why): .noPath("NFS server \(server): \(why); check spec.source.nfs.path.")
+        case .unreachable(let why): .unreachable("NFS server \(server): \(why); check spec.source.nfs.server.")
+        }
     }
 
     public func count(_ view: DatasetView, credentials: SourceCredentials?) async -> (objects: Int, bytes: Int)? {

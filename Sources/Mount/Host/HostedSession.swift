@@ -30,7 +30,6 @@ extension SessionDescription {
             policy: spec.metadataTTLMs == .max
                 ? .immutable : .init(ttlMs: spec.metadataTTLMs, negativeTTLMs: spec.metadataTTLMs),
             revision: spec.revision?.id, uid: spec.uid, gid: spec.gid, fileMode: spec.fileMode,
-            directoryMode: spec.directoryMode,
-            scope: spec.scope, cache: CachePolicy(spec))
+            directoryMode: spec.directoryMode, scope: spec.scope, cache: CachePolicy(spec))
     }
 }

@@ -22,6 +22,9 @@ public struct ResponseHead: Sendable {
     public private(set) var requestID: String?
     public private(set) var server: String?
     public private(set) var isDeleteMarker = false
+    /// Of the whole object, in base64, by algorithm.
+    public private(set) var checksums: [String: String] = [:]
+    public private(set) var encryption: String?
 
     public init() {}
 
@@ -60,8 +63,20 @@ public struct ResponseHead: Sendable {
             if HeaderLine.isName(name, "x-amz-storage-class") { storageClass = Self.text(value) }
             if HeaderLine.isName(name, "x-amz-bucket-region") { bucketRegion = Self.text(value) }
             if HeaderLine.isName(name, "x-amz-delete-marker") { isDeleteMarker = value.elementsEqual("true".utf8) }
+            addChecksum(name, value)
+        case 20, 21, 24: addChecksum(name, value)
+        case 28: if HeaderLine.isName(name, "x-amz-server-side-encryption") { encryption = Self.text(value) }
         default: break
         }
+    }
+
+    /// `x-amz-checksum-ALGORITHM`. Those of the parts of an upload, with a dash and their number behind, aren't the
+    /// object's.
+    private mutating func addChecksum(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        let prefix = "x-amz-checksum-"
+        let name = String(decoding: name.lazy.map(HeaderLine.lower), as: UTF8.self)
+        guard name.hasPrefix(prefix), !value.contains(UInt8(ascii: "-")) else { return }
+        checksums[String(name.dropFirst(prefix.utf8.count))] = Self.text(value)
     }
 
     /// An archived object can be read while a restored copy is there: `ongoing-request="false"`.

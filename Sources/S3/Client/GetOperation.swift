@@ -138,5 +138,7 @@ extension ObjectMetadata {
         self.init(
             size: size, etag: head.etag ?? "", modified: head.modified ?? 0, versionID: head.versionID,
             storageClass: head.storageClass, contentType: head.contentType, isReadable: head.isReadable)
+        checksums = head.checksums
+        encryption = head.encryption
     }
 }

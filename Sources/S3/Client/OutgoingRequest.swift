@@ -13,6 +13,8 @@ struct OutgoingRequest {
     var body: OutgoingBody?
     /// Asks for each object's restored copy; only AWS knows this header, and others may refuse it.
     var wantsRestoreStatus = false
+    /// Asks for the checksums that the store keeps of the object.
+    var wantsChecksums = false
 
     /// Sets up a handle: URL, signature, connection.
     func apply(to easy: Easy, _ client: S3Client, _ credentials: Credentials?) {
@@ -37,6 +39,7 @@ struct OutgoingRequest {
         easy.addHeader("User-Agent: millrace")
         var amazon: [(name: String, value: String)] = []
         if wantsRestoreStatus && endpoint.isAWS { amazon.append(("x-amz-optional-object-attributes", "RestoreStatus")) }
+        if wantsChecksums { amazon.append(("x-amz-checksum-mode", "ENABLED")) }
         if configuration.requesterPays { amazon.append(("x-amz-request-payer", "requester")) }
         for (name, value) in amazon { easy.addHeader("\(name): \(value)") }
         guard let credentials else { return }

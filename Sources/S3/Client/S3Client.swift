@@ -48,6 +48,10 @@ public final class S3Client: ObjectStore {
         HeadOperation(key, self, pickLane(), completion).submit()
     }
 
+    public func headWithChecksums(
+        _ key: ObjectKey, _ completion: @escaping @Sendable (Result<ObjectMetadata, S3Error>) -> Void
+    ) { HeadOperation(key, wantsChecksums: true, self, pickLane(), completion).submit() }
+
     public func list(_ request: ListRequest, _ completion: @escaping @Sendable (Result<ListPage, S3Error>) -> Void) {
         ListOperation(request, self, pickLane(), completion).submit()
     }

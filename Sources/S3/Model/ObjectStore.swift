@@ -9,7 +9,17 @@ public protocol ObjectStore: AnyObject, Sendable {
 
     func head(_ key: ObjectKey, _ completion: @escaping @Sendable (Result<ObjectMetadata, S3Error>) -> Void)
 
+    /// As `head`, with the checksums that the store keeps of the object. Needs the right to decrypt where it is encrypted.
+    func headWithChecksums(
+        _ key: ObjectKey, _ completion: @escaping @Sendable (Result<ObjectMetadata, S3Error>) -> Void)
+
     func list(_ request: ListRequest, _ completion: @escaping @Sendable (Result<ListPage, S3Error>) -> Void)
+}
+
+extension ObjectStore {
+    public func headWithChecksums(
+        _ key: ObjectKey, _ completion: @escaping @Sendable (Result<ObjectMetadata, S3Error>) -> Void
+    ) { head(key, completion) }
 }
 
 /// What a request is for; the first goes first where connections or memory are short.
@@ -72,6 +82,10 @@ public struct ObjectMetadata: Sendable, Equatable {
     public var contentType: String?
     /// False for Glacier's classes unless a restored copy is there.
     public var isReadable: Bool
+    /// Of the whole object, in base64, by algorithm ("sha256", "crc64nvme"); asked for by `headWithChecksums`.
+    public var checksums: [String: String] = [:]
+    /// How the store encrypts it: AES256, aws:kms, …; nil: not said.
+    public var encryption: String?
 
     public init(
         size: UInt64, etag: String, modified: Int64 = 0, versionID: String? = nil, storageClass: String? = nil,

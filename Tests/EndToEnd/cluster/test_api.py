@@ -271,6 +271,10 @@ def test_the_openapi_document_is_valid_and_real_answers_fit_it(site):
         assert check("GET", path, template) == 200
         assert check("GET", path + "/made", template + "/{name}") == 200
         assert check("DELETE", path + "/made", template + "/{name}") == 204
+    keys, template = "/v1/credentials/team/nothing/team", "/v1/credentials/{owner}/{storage}/{namespace}"
+    assert check("POST", keys, template, {"access": "ReadOnly"}) == 403
+    assert check("GET", keys, template) == 200
+    assert check("DELETE", keys, template) == 200
     assert check("GET", "/openapi.json", "/openapi.json", token=None) == 200
     known = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
     assert known == seen, f"not tried: {known - seen}"

@@ -51,7 +51,8 @@ API = {
     "networkPolicy": {"enabled": True},
 }
 API_IN_NAMESPACES = {"api": {"enabled": True, "namespaces": ["data", "courses"]}}
-VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST, "api": API, "api in namespaces": API_IN_NAMESPACES}
+IMPORTS = {"imports": {"enabled": True, "allowAddresses": ["10.0.0.0/8"]}, "imagePullSecrets": ["pull"]}
+VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST, "api": API, "api in namespaces": API_IN_NAMESPACES, "imports": IMPORTS}
 
 
 def render(values, notes=False):
@@ -218,6 +219,16 @@ def test_the_api_gets_its_rights_only_where_it_is_wanted():
     assert sorted(places) == ["courses", "data"]
 
 
+def test_imports_get_their_rights_only_where_they_are_wanted():
+    with_imports, without = set(rules(render(IMPORTS))), set(rules(render({})))
+    assert not [rule for rule in without if rule[1] in ("jobs", "datasetimports", "pods")]
+    added = with_imports - without
+    assert {verb for _, resource, verb in added if resource == "jobs"} == {"list", "watch", "create", "delete"}
+    assert {verb for _, resource, verb in added if resource == "pods"} == {"list"}
+    # Secrets are the Job's to mount, never the controller's to read.
+    assert not [rule for rule in added if "secrets" in rule or "*" in rule]
+
+
 def test_the_apis_calls_are_all_granted():
     """Every verb that the API's source uses on a kind is in its roles."""
     granted = {(resource, verb) for _, resource, verb in rules(render(API))}
@@ -231,6 +242,21 @@ def test_the_apis_calls_are_all_granted():
         for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(\w+)\.self", text):
             used.add((plurals[kind], verb))
     assert len(used) >= 13 and used <= granted, used - granted
+
+
+def test_the_broker_writes_secrets_only_where_it_is_let():
+    broad = {"broker": {"enabled": True}, "controller": {"probes": False}}
+    narrow = {"broker": {"enabled": True, "namespaces": ["runs", "storage"]}, "controller": {"probes": False}}
+    for values in (broad, narrow):
+        verbs = {verb for _, resource, verb in rules(render(values)) if resource == "secrets"}
+        assert verbs == {"get", "create", "patch", "delete"}
+    places = [role["metadata"].get("namespace") for kind in ("Role", "ClusterRole") for role in kinds(render(narrow), kind)
+              if any("secrets" in rule["resources"] for rule in role["rules"])]
+    assert sorted(places) == ["runs", "storage"]
+    for values, expected in ((broad, False), ({}, True)):
+        deployment = kinds(render(values), "Deployment")[0]
+        assert ("--no-broker" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]) == expected
+    assert not [rule for rule in rules(render({})) if rule[1] == "credentialgrants"]
 
 
 def test_the_controllers_calls_are_all_granted():
