@@ -113,15 +113,16 @@ final class Verifier: Sendable {
 
     private func listed(_ item: CopyItem) -> [Checksum]? {
         if options.checksums.byPath.isEmpty { return nil }
-        // A single object's may be given without a name.
+        // A single object's may be given without a name, whatever its file is called.
         let path = item.relativePath
         let name = item.key.description.split(separator: "/").last.map(String.init) ?? ""
-        for candidate in path.isEmpty ? ["", name] : [path] {
+        var found: [Checksum] = []
+        for candidate in ["", path.isEmpty ? name : path] {
             guard let checksums = options.checksums.byPath[candidate] else { continue }
             _ = seen.withLock { $0.insert(candidate) }
-            return checksums
+            found += checksums
         }
-        return nil
+        return found.isEmpty ? nil : found
     }
 
     private func storedChecksum(of item: CopyItem) throws(CopyError) -> Checksum? {

@@ -110,11 +110,14 @@ enum SchedulePlan {
         case never
     }
 
-    /// The first run is due at once, as there is no data yet.
+    /// The first run is due at once, as there is no data yet. `created` is by the API server's clock, which may be ahead:
+    /// a run in the future would put off the next.
     static func decide(_ item: DatasetImport, created: Int, now: Int) -> Step {
         guard let text = item.spec.schedule, let schedule = try? CronSchedule(text) else { return .never }
         if item.spec.suspend == true { return .never }
-        guard let last = item.status?.lastScheduleTime.flatMap(Timestamp.seconds) else { return .start(created) }
+        guard let last = item.status?.lastScheduleTime.flatMap(Timestamp.seconds) else {
+            return .start(min(created, now))
+        }
         guard var due = schedule.next(after: last) else { return .never }
         if due > now { return .waitUntil(due) }
         for _ in 0..<100_000 {

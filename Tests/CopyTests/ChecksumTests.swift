@@ -73,6 +73,25 @@ struct ChecksumTests {
         #expect(!folder.names().contains("b") && !folder.names().contains(".b.millrace-part"))
     }
 
+    @Test("C9: a single object's checksum counts whatever its file is called", arguments: ["", "iris.bin"])
+    func ofOne(path: String) throws {
+        defer { store.stop() }
+        store.put("d/a", Array("hello".utf8))
+        for (digest, isRight) in [
+            ("5d41402abc4b2a76b9719d911017c592", true), (String(repeating: "00", count: 16), false),
+        ] {
+            var options = CopyOptions()
+            options.overwrite = true
+            options.checksums.add(try Checksum(digest), for: "")
+            let job = CopyJob(
+                store: store, destination: folder.path + (path.isEmpty ? "/file" : ""), options: options)
+            job.add(try item(store, "d/a", path))
+            let counts = job.finish()
+            #expect(counts.files == (isRight ? 1 : 0))
+            #expect(counts.failures.map(\.kind) == (isRight ? [] : [.final]))
+        }
+    }
+
     @Test("C7: right checksums let files of all sizes through, and a file in the list must be there")
     func matches() throws {
         defer { store.stop() }

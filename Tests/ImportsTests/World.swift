@@ -61,7 +61,8 @@ final class World {
 
     let server = APIServer()
     let reports = Reports()
-    let now = Locked(1_795_277_130)
+    /// Five minutes past an hour, about the time of the objects' creationTimestamps, which are this machine's.
+    let now = Locked((Timestamp.seconds(Timestamp.now()) ?? 0) / 3600 * 3600 + 330)
     private(set) var life = Life()
     private(set) var reconciler: ImportReconciler!
     private var pods = 0
@@ -176,7 +177,7 @@ final class World {
                 [
                     "metadata": ["name": .string(name)],
                     "spec": [
-                        "capacity": ["storage": "1Gi"], "accessModes": ["ReadWriteOnce"],
+                        "capacity": JSON(claim.spec.resources?.requests ?? [:]), "accessModes": ["ReadWriteOnce"],
                         "persistentVolumeReclaimPolicy": "Delete", "hostPath": ["path": "/tmp/nowhere"],
                         "storageClassName": .string(claim.spec.storageClassName ?? ""),
                         "claimRef": [
