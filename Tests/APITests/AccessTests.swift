@@ -155,5 +155,8 @@ import Threads
 
 extension String {
     /// A path with its parameters filled in.
-    var filled: String { replacing("{namespace}", with: "team").replacing("{name}", with: "set") }
+    var filled: String {
+        [("namespace", "team"), ("name", "set"), ("owner", "team"), ("storage", "set")]
+            .reduce(self) { $0.replacing("{\($1.0)}", with: $1.1) }
+    }
 }

@@ -153,7 +153,7 @@ def test_nonsense_value(signed, directory, arguments):
             mentions=[arguments[0]])
 
 
-@pytest.mark.parametrize("source", ["data", "http://data", "s3://", "s3:///x", "s3://UPPER_case!"])
+@pytest.mark.parametrize("source", ["data", "ftp://data", "s3://", "s3:///x", "s3://UPPER_case!"])
 def test_nonsense_source(signed, directory, source):
     refused(directory, source, directory, "--endpoint", signed.endpoint, "--foreground", status=2)
 
