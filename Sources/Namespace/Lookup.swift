@@ -113,7 +113,7 @@ extension Namespace {
                 return isFresh ? .entry(block, i) : .unknown
             }
             let file = directory.find(name)
-            let since = KnownRanges.Since(file == nil ? negativeSince : since)
+            let since = KnownRanges.Since(file == nil ? max(negativeSince, believed(directory)) : since)
             // Nearly always both places lie in one stretch.
             let reach = directory.ranges.reach(from: name, since: since)
             guard reach != .none else { return .unknown }
@@ -124,6 +124,13 @@ extension Namespace {
             }
             return file.map { .entry($0.block, $0.index) } ?? .absent
         }
+    }
+
+    /// Before this, that a name was not there tells nothing: what was listed before the mount was there, somebody may
+    /// have waited for the mount to add to.
+    private func believed(_ directory: Directory) -> Instant {
+        guard directory.inode == rootInode, let begun else { return Instant(nanoseconds: 0) }
+        return Instant(nanoseconds: begun.nanoseconds + 1)
     }
 
     /// Whether something was seen in a directory itself, by a crawl that its reader follows too.

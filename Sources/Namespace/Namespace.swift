@@ -26,6 +26,8 @@ public final class Namespace: @unchecked Sendable {
     var lookups: [LookupKey: LookupFlight] = [:]
     var heads: [InodeNumber: [@Sendable (Result<FileVersion, Errno>) -> Void]] = [:]
     var emitted = 0
+    /// When the root was listed that this began with.
+    var begun: Instant?
     private var hiddenLogged = 0
 
     /// - Parameters:

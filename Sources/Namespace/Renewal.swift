@@ -35,10 +35,13 @@ extension Namespace {
     }
 
     /// Takes in the first page of the root's listing, which somebody asked for before there was a namespace. `sent`: when.
+    /// What isn't in it is asked for all the same.
     public func begin(with page: ListPage, sent: Instant) {
         lock.withLock {
             guard let root = table.directory(rootInode) else { return }
-            _ = read(page, root, sent: sent, lower: [], end: nil)
+            let stamp = stamp(sent)
+            if stamp == sent { begun = sent }
+            _ = read(page, root, sent: stamp, lower: [], end: nil)
         }
     }
 

@@ -69,8 +69,13 @@ import Threads
         world.namespace.begin(with: try #require(page.withLock { $0 }), sent: world.namespace.clock())
         world.store.clearLog()
         #expect(try world.lookup("a").get().isDirectory == false)
-        #expect(world.lookup("c") == .failure(.noSuchFileOrDirectory))
         #expect(world.names() == ["a", "b"])
         #expect(world.store.lists.isEmpty)
+        // Whoever waited for the mount to add a file finds it.
+        world.advance(ms: 1)
+        #expect(world.lookup("c") == .failure(.noSuchFileOrDirectory))
+        #expect(world.store.lists.count == 1)
+        world.store.put("d")
+        #expect(try world.lookup("d").get().isDirectory == false)
     }
 }
