@@ -126,9 +126,7 @@ enum DatasetFile {
     private static let firstLine = "millrace dataset 1"
 
     static func text(_ policy: CachePolicy) -> String {
-        // A line each, whatever is in a name.
-        let name = String(policy.dataset.map { $0.isNewline ? " " : $0 })
-        return "\(firstLine)\nname \(name)\npriority \(policy.priority)\npinned \(policy.isPinned)\n"
+        "\(firstLine)\nname \(escaped(policy.dataset))\npriority \(policy.priority)\npinned \(policy.isPinned)\n"
             + (policy.quotaBytes.map { "quota \($0)\n" } ?? "")
     }
 
@@ -137,10 +135,10 @@ enum DatasetFile {
         guard lines.first.map(String.init) == firstLine else { return nil }
         var policy = CachePolicy()
         for line in lines.dropFirst() {
-            let parts = line.split(separator: " ", maxSplits: 1)
+            let parts = line.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
             guard parts.count == 2 else { continue }
             switch parts[0] {
-            case "name": policy.dataset = String(parts[1])
+            case "name": policy.dataset = unescaped(parts[1])
             case "priority": policy.priority = Int(parts[1]) ?? policy.priority
             case "pinned": policy.isPinned = parts[1] == "true"
             case "quota": policy.quotaBytes = UInt64(parts[1])
@@ -148,5 +146,38 @@ enum DatasetFile {
             }
         }
         return policy.dataset.isEmpty ? nil : policy
+    }
+
+    // A line each, whatever is in a name: an end of line becomes \n or \r, a backslash two.
+
+    private static func escaped(_ name: String) -> String {
+        var text = String.UnicodeScalarView()
+        for scalar in name.unicodeScalars {
+            switch scalar {
+            case "\n": text += "\\n".unicodeScalars
+            case "\r": text += "\\r".unicodeScalars
+            case "\\": text += "\\\\".unicodeScalars
+            default: text.append(scalar)
+            }
+        }
+        return String(text)
+    }
+
+    private static func unescaped(_ text: Substring) -> String {
+        var name = String.UnicodeScalarView()
+        var rest = text.unicodeScalars.makeIterator()
+        while let scalar = rest.next() {
+            guard scalar == "\\" else {
+                name.append(scalar)
+                continue
+            }
+            switch rest.next() {
+            case "n"?: name.append("\n")
+            case "r"?: name.append("\r")
+            case let other?: name.append(other)
+            case nil: break
+            }
+        }
+        return String(name)
     }
 }

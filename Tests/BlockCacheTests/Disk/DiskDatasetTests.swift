@@ -1,4 +1,5 @@
 import Glibc
+import PrometheusMetrics
 import Testing
 
 @testable import BlockCache
@@ -62,8 +63,9 @@ import Testing
         let squeezed = try fixture.open(reserved: 1 << 60, lookMs: 20)
         defer { squeezed.close() }
         // Open before the first look, or not at all: what is open stays.
-        let open = squeezed.entry(key("read"))
+        let open = squeezed.entry(key("read"), of: squeezed.enter(CachePolicy(dataset: "n/plain")))
         let wasThere = open?.presentBytes == UInt64(Self.objectBytes)
+        #expect(eventually { squeezed.usage(of: "n/pinned").objects == 1 }, "what was there is listed")
         #expect(eventually { squeezed.usage(of: "n/plain").objects == (wasThere ? 1 : 0) })
         #expect(isCached(squeezed, "kept"))
         if wasThere { #expect(open?.answer(0..<1, of: key("read")) == .right) }
@@ -121,16 +123,21 @@ import Testing
             try fill(cache, "c", of: 0)
             cache.close()
         }
-        let cache = try fixture.open()
+        // A process has one cache, and its own metrics.
+        let registry = Registry()
+        let cache = try fixture.open(metrics: registry)
         defer { cache.close() }
         #expect(eventually { cache.usage(of: "courses/iris").objects == 1 })
         #expect(cache.usage(of: "courses/iris").bytes >= UInt64(Self.objectBytes))
         #expect(cache.counts.objects == 3)
         for name in ["a", "b", "c"] { #expect(isCached(cache, name)) }
         #expect(
-            fixture.registry.render().contains(
+            registry.render().contains(
                 "millrace_cache_bytes{dataset=\"courses/iris\"} \(cache.usage(of: "courses/iris").bytes)"))
-        #expect(DatasetFile.policy(DatasetFile.text(policy)) == policy)
+        for name in ["courses/iris", "x\ny", "a\r\nb\\n\\", " é\n "] {
+            let policy = CachePolicy(dataset: name, priority: 700, isPinned: true, quotaBytes: 1 << 30)
+            #expect(DatasetFile.policy(DatasetFile.text(policy)) == policy)
+        }
         #expect(DatasetFile.policy("nonsense") == nil && DatasetFile.policy("") == nil)
     }
 

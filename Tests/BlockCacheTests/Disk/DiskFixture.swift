@@ -103,12 +103,13 @@ final class DiskFixture {
 
     func open(
         maxBytes: Int = 1 << 30, reserved: UInt64 = 0, queueBytes: Int = 4 << 20, pauseMs: Int = 30_000,
-        lookMs: Int = 5_000
+        lookMs: Int = 5_000, metrics: Registry? = nil
     ) throws -> DiskCache {
         let log = log
         return try DiskCache(
             directory: directory, maxBytes: UInt64(maxBytes), reservedFreeBytes: reserved, queueBytes: queueBytes,
-            pauseMs: pauseMs, lookMs: lookMs, metrics: registry, logger: Logger(label: "test") { _ in log })
+            pauseMs: pauseMs, lookMs: lookMs, metrics: metrics ?? registry,
+            logger: Logger(label: "test") { _ in log })
     }
 
     func path(_ name: String) -> String { folder + "/" + name }

@@ -76,12 +76,12 @@ import Testing
         let entry = try #require(cache.entry(big))
         defer { entry.release() }
         for block in 0..<big.blocks { entry.write(big, block) }
-        #expect(eventually { fixture.log.lines.contains { $0.contains("full of open files") } })
+        #expect(eventually { fixture.log.lines.contains { $0.contains("full of what can't give way") } })
         #expect(cache.counts.bytes <= 2 << 20)
         let cached = (0..<big.blocks).filter { entry.has($0) }
         #expect(!cached.isEmpty && cached.count < big.blocks)
         for block in cached { #expect(entry.answer(block..<block + 1, of: big) == .right) }
-        #expect(fixture.log.lines.filter { $0.contains("full of open files") }.count == 1, "said once")
+        #expect(fixture.log.lines.filter { $0.contains("full of what can't give way") }.count == 1, "said once")
     }
 
     @Test(.enabled(if: getuid() == 0, "needs root to mount a small tmpfs"))
