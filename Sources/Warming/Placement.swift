@@ -75,7 +75,19 @@ struct Placement: Equatable {
                 placement.globs[node, default: []].insert(share.glob)
             }
         }
+        placement.spread(over: chosen)
         return placement
+    }
+
+    /// Nodes that have several parts, as there were too few nodes once, hand one each to nodes that have none.
+    private mutating func spread(over chosen: [String]) {
+        for node in chosen where globs[node] == nil {
+            let fullest = chosen.max { (globs[$0]?.count ?? 0) < (globs[$1]?.count ?? 0) }
+            guard let fullest, let parts = globs[fullest], parts.count > 1 else { return }
+            let part = parts.max { ($0 ?? "") < ($1 ?? "") }!
+            globs[fullest]?.remove(part)
+            globs[node] = [part]
+        }
     }
 
     private static func isAlive(_ node: ClusterNode, now: Int) -> Bool {

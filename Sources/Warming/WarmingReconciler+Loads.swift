@@ -13,6 +13,10 @@ extension WarmingReconciler {
         if load.isFinished { return try await retire(load, owner) }
         let dataset = tables.datasets[ObjectKey(namespace: key.namespace, name: load.spec.dataset)]
         guard let dataset, !dataset.metadata.isBeingDeleted else {
+            // Where it was deleted meanwhile, pods that mount it would hold its volume.
+            if !tables.pods(of: owner).isEmpty || !tables.claims(of: owner).isEmpty {
+                try await removePodsAndClaims(of: owner)
+            }
             var status = load.status ?? Dataset.WarmStatus()
             status.message = "There is no Dataset \(load.spec.dataset) in namespace \(key.namespace) yet."
             try await write(status, of: load)
@@ -33,7 +37,9 @@ extension WarmingReconciler {
     func retire(_ load: DatasetLoad, _ owner: WarmOwner) async throws(APIError) -> WorkOutcome {
         try await removePodsAndClaims(of: owner)
         guard let ttl = load.spec.ttlSecondsAfterFinished else { return .done }
-        let ended = (load.status?.nodes ?? []).compactMap { $0.since.flatMap(Timestamp.seconds) }.max() ?? now()
+        // One that never had a node counts from its creation.
+        let times = (load.status?.nodes ?? []).map(\.since) + [load.metadata.creationTimestamp]
+        let ended = times.compactMap { $0.flatMap(Timestamp.seconds) }.max() ?? now()
         guard ended + ttl <= now() else { return .again(afterMs: (ended + ttl - now()) * 1000) }
         try await delete(load)
         return .done

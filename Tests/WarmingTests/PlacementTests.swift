@@ -106,6 +106,17 @@ import Testing
         #expect(place(warm(replicas: 1), nodes(node("a"), node("b")), current: ["b": [nil]]).globs == ["b": [nil]])
     }
 
+    @Test("V6: parts that share a node for want of others part once there are")
+    func partsSpreadOverNodesThatCome() {
+        let wanted = warm(distribution: ["a/*": 1, "b/*": 2])
+        let all = nodes(node("n1"), node("n2"), node("n3"))
+        let current: [String: Set<String?>] = ["n1": ["a/*", "b/*"], "n2": ["b/*"]]
+        let placement = place(wanted, all, current: current)
+        #expect(placement.problem == nil)
+        #expect(placement.globs == ["n1": ["a/*"], "n2": ["b/*"], "n3": ["b/*"]])
+        #expect(place(wanted, all, current: placement.globs).globs == placement.globs, "and stay")
+    }
+
     @Test func datasetsSpreadOverTheNodes() {
         let all = (0..<10).map { decoded(node("n\($0)")) as ClusterNode }
         let used = Set(

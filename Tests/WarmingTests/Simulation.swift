@@ -168,6 +168,7 @@ final class Simulation {
             tell("node \(name) is \(isReady ? "" : "not ")Ready")
             let change = node(name, ready: isReady, since: clock.now, boot: chance(20) ? "b\(serial)" : "b1")
             patchStatus(nodes, name, change["status"]!)
+        case 3: collectVolumes()
         default: kubelet()
         }
     }
@@ -178,6 +179,17 @@ final class Simulation {
         for pod in server.objects(WarmPod.resource) where !known.contains(Self.placement(of: pod)) {
             server.delete(WarmPod.resource, pod.at("metadata", "name")!.string!, namespace: "courses")
         }
+    }
+
+    /// As the controller of claims does, which deletes the volumes of all claims that are gone. True where there was one.
+    @discardableResult
+    private func collectVolumes() -> Bool {
+        let released = server.objects(PersistentVolume.resource).filter {
+            $0.at("status", "phase")?.string == "Released"
+                && $0.at("spec", "persistentVolumeReclaimPolicy")?.string == "Delete"
+        }
+        for volume in released { server.delete(PersistentVolume.resource, volume.at("metadata", "name")!.string!) }
+        return !released.isEmpty
     }
 
     static func placement(of pod: JSON) -> String {
@@ -234,7 +246,7 @@ final class Simulation {
                 await last.work()
                 isBusy = true
             }
-            if isBusy { continue }
+            if collectVolumes() || isBusy { continue }
             collectPods()
             let running = server.objects(WarmPod.resource).contains {
                 !["Succeeded", "Failed"].contains($0.at("status", "phase")?.string ?? "")
@@ -314,13 +326,8 @@ final class Simulation {
                 problems.append("claim \(claim.at("metadata", "name")!) is left")
             }
         }
-        // Volumes go by the hand that deletes all volumes, once they are released.
         for volume in server.objects(PersistentVolume.resource) where volume.at("status", "phase")?.string != "Bound" {
-            if volume.at("status", "phase")?.string != "Released"
-                || volume.at("spec", "persistentVolumeReclaimPolicy")?.string != "Delete"
-            {
-                problems.append("volume \(volume.at("metadata", "name")!) is \(volume.at("status", "phase") ?? .null)")
-            }
+            problems.append("volume \(volume.at("metadata", "name")!) is \(volume.at("status", "phase") ?? .null)")
         }
         for load in server.objects(DatasetLoad.resource) {
             let exists = names(Dataset.resource).contains(load.at("spec", "dataset")?.string ?? "")
