@@ -38,12 +38,6 @@ final class CopyRun: @unchecked Sendable {
         let typed = Array(command.paths.dropLast())
         let source = try CopySource(typed.isEmpty ? command.sources(environment) : typed)
         let isWhole = command.recursive || command.stringPrefix || source.isPrefix
-        if isWhole, !command.checksum.isEmpty {
-            isFinal = true
-            throw Failure(
-                "--checksum", because: "it is that of one object, and \(source.description) may be many",
-                fix: "list them in a file and use --checksums")
-        }
         let options = try command.options()
         let store = try command.open(source, environment, metrics, logger)
         let target = isWhole ? try Destination.directory(destination) : destination

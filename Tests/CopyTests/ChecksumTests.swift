@@ -92,6 +92,18 @@ struct ChecksumTests {
         }
     }
 
+    @Test("C9: a single object's checksum isn't passed by the others of a prefix")
+    func ofOneAmongMany() throws {
+        defer { store.stop() }
+        store.put("a", Array("hello".utf8))
+        store.put("b", Array("world".utf8))
+        var options = oneAtATime
+        options.checksums.add(try Checksum("5d41402abc4b2a76b9719d911017c592"), for: "")
+        let counts = run(options, [try item(store, "a"), try item(store, "b")])
+        #expect(counts.files == 1 && counts.failures.map(\.path) == ["b"] && counts.failures.first?.kind == .final)
+        #expect(folder.names() == ["a"])
+    }
+
     @Test("C7: right checksums let files of all sizes through, and a file in the list must be there")
     func matches() throws {
         defer { store.stop() }
