@@ -20,13 +20,16 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 /// For programs that run alone: no Swift runtime to install beside them, and half the memory of a dynamic one.
-/// FoundationEssentials is not linked with what it needs itself by `-static-stdlib` alone.
-let standalone: [LinkerSetting] = [
-    .unsafeFlags([
-        "-static-stdlib", "-Xlinker", "--start-group", "-lFoundationEssentials", "-l_FoundationCollections",
-        "-l_FoundationCShims", "-Xlinker", "--end-group",
-    ])
-]
+/// `-static-stdlib` alone doesn't link a Foundation with what it needs itself.
+func standalone(with foundation: [String] = []) -> [LinkerSetting] {
+    let libraries = foundation + ["FoundationEssentials", "_FoundationCollections", "_FoundationCShims"]
+    return [
+        .unsafeFlags(
+            ["-static-stdlib", "-Xlinker", "--start-group"] + libraries.map { "-l\($0)" } + ["-Xlinker", "--end-group"])
+    ]
+}
+/// What all of Foundation takes, which Yams uses.
+let wholeFoundation = ["Foundation", "CoreFoundation", "FoundationInternationalization", "_FoundationICU", "stdc++"]
 
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
@@ -75,12 +78,12 @@ var targets: [Target] = [
             "Mount", "Manifests", "HTTPStore", "Copy", "Curl", "Keeper", "Logs", "Namespace", "PrometheusMetrics",
             arguments, log, system,
         ]),
-    program("millrace", ["Commands"], linker: standalone),
+    program("millrace", ["Commands"], linker: standalone()),
 
     // Node.
     library("NodeProtocol", ["CLinux", "Threads", system]),
     library("Keeper", ["NodeProtocol", "CLinux", "Threads", system]),
-    program("millrace-keeper", ["Keeper"], linker: standalone),
+    program("millrace-keeper", ["Keeper"], linker: standalone()),
     library("CSIProtocol", [protobuf] + grpc),
     library(
         "CSI",
@@ -107,7 +110,7 @@ var targets: [Target] = [
         "millrace-controller",
         ["Controller", "CSIController", "Imports", "Warming", "RevisionControl", "Broker", "API", "Logs", arguments]),
     library("Kubectl", ["Kubernetes", "Controller", arguments]),
-    program("kubectl-millrace", ["Kubectl"]),
+    program("kubectl-millrace", ["Kubectl"], linker: standalone(with: wholeFoundation)),
 
     // Stand-ins that misbehave on command, as libraries for tests and as programs for a terminal.
     library("TestSupport", ["S3", "CCrypto", "Threads", system]),

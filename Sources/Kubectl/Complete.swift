@@ -78,9 +78,7 @@ struct CompleteCommand: AsyncParsableCommand {
     func run() async throws {
         let (wanted, namespace) = Self.wanted(words)
         // Without a cluster there are still the commands' names.
-        var place = Place()
-        place.namespace = namespace
-        let session = try? place.session()
+        let session = try? Place.parse(namespace.map { ["--namespace=\($0)"] } ?? []).session()
         for candidate in await Self.candidates(wanted, session?.client, namespace: session?.namespace ?? "default") {
             print(candidate)
         }

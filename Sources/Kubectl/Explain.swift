@@ -86,7 +86,8 @@ struct Explanation {
             })?.filter { $0.mounts(claim: key.name) && !$0.isOver }
         guard let ours = try await explainClass(claim, pods) else { return }
         try await explainDataset(claim, ours)
-        try await explainEvents()
+        // Of a claim that is Bound they tell what is over.
+        if phase != "Bound" { try await explainEvents() }
         for pod in pods ?? [] { try await explain(pod) }
     }
 

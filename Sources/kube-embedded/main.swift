@@ -15,7 +15,8 @@ struct KubeEmbedded: ParsableCommand {
     var kubeconfig: String?
 
     func run() throws {
-        let server = APIServer()
+        // Two of these are two clusters: no uid is in both.
+        let server = APIServer(seed: UInt64.random(in: .min ... .max))
         guard let socket = SocketServer(server, port: port) else {
             throw ValidationError("can't listen on port \(port): \(String(cString: strerror(errno)))")
         }

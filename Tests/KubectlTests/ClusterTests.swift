@@ -235,6 +235,12 @@ struct SmallCluster {
         cluster.server.create(CSINodeView.resource, ["metadata": ["name": "n1"], "spec": ["drivers": [driver]]])
         cluster.server.create(CSINodeView.resource, ["metadata": ["name": "n2"], "spec": ["drivers": []]])
         cluster.add(pod: "p", in: "team-a", claim: "data", node: "n1")
+        // Said before it was Bound.
+        let about: JSON = ["kind": "PersistentVolumeClaim", "name": "data", "namespace": "team-a"]
+        cluster.server.create(
+            Event.resource,
+            ["metadata": ["name": "e"], "type": "Warning", "reason": "NotAllowed", "involvedObject": about],
+            namespace: "team-a")
         let fine = try await cluster.explain("data")
         #expect(fine.allSatisfy { $0.verdict == .fine }, "\(fine)")
         cluster.add(pod: "q", in: "team-a", claim: "data", node: "n2")
