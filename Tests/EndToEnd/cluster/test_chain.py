@@ -71,7 +71,9 @@ def calls(port):
 
 def test_from_a_dataset_to_bytes_in_two_namespaces_and_back(cluster, node, s3):
     port = servers.free_port()
-    controller = cluster.controller("--probe-seconds", "1", "--metrics", f"127.0.0.1:{port}")
+    # With what the chart leaves off by default left off.
+    controller = cluster.controller(
+        "--probe-seconds", "1", "--metrics", f"127.0.0.1:{port}", "--no-warming", "--no-broker")
     cluster.secret("courses", "keys", KEYS)
     cluster.dataset(
         "courses", "iris", source=source(s3.endpoint), secretRef={"name": "keys"},
