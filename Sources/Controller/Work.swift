@@ -23,8 +23,10 @@ extension Tables {
 
     private func concerned(by claim: PersistentVolumeClaim) -> Set<Work> {
         var works: Set<Work> = [.claim(claim.key)]
-        let volume = Provisioning.volumeName(for: claim)
-        if volumes[volume] != nil { works.insert(.volume(volume)) }
+        // Its own volume, or the one that it names: those of warm-ups have other names.
+        for volume in [Provisioning.volumeName(for: claim), claim.spec.volumeName ?? ""] where volumes[volume] != nil {
+            works.insert(.volume(volume))
+        }
         var datasets = publishers(ofClaimsNamed: claim.key.name)
         if let publisher = Publishing.publisher(of: claim) { datasets.insert(publisher) }
         for dataset in datasets { works.insert(.publication(dataset, into: claim.key.namespace)) }

@@ -104,6 +104,20 @@ import Testing
         #expect(server.object(Dataset.resource, "iris", namespace: "courses") != nil)
     }
 
+    /// That the volume is Released may be known before its claim's end is: then that end must lead back to it.
+    @Test func theEndOfAClaimIsNewsForTheVolumeThatItNames() {
+        var claim = PersistentVolumeClaim(
+            metadata: ObjectMeta(name: "c", namespace: "courses"), spec: PersistentVolumeClaim.Spec())
+        claim.metadata.uid = "u"
+        claim.spec.volumeName = "millrace-warm-1"
+        let volume = PersistentVolume(
+            metadata: ObjectMeta(name: "millrace-warm-1"), spec: PersistentVolume.Spec())
+        var tables = Tables()
+        _ = tables.updated(claim)
+        _ = tables.updated(volume)
+        #expect(tables.removed(claim).contains(.volume("millrace-warm-1")))
+    }
+
     @Test func aReleasedVolumeWithPolicyRetainIsKept() async {
         server.create(
             StorageClass.resource,
