@@ -42,6 +42,7 @@ import Threads
                 ], "/v1/namespaces/team/claims/set/mode": ["accessMode": "ReadOnlyMany"],
                 "/v1/namespaces/team/datasets": ["name": "x", "spec": ["source": ["s3": ["bucket": "b"]]]],
                 "/v1/namespaces/team/imports": ["name": "x", "spec": ["source": ["s3": ["bucket": "b"]]]],
+                "/v1/credentials/team/set/team": [:],
             ]
             for endpoint in fixture.service.endpoints where !endpoint.isPublic {
                 let path = endpoint.path.filled

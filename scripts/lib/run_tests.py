@@ -214,7 +214,7 @@ def main() -> int:
         if sanitizer in stages:
             twice(lambda totals: plain(f"{sanitizer} sanitizer", ["scripts/sanitize", sanitizer], 900, totals), totals)
         else:
-            totals.skipped.append(f"{sanitizer} sanitizer: only when asked for, as .ci/run does: scripts/test {sanitizer}")
+            totals.skipped.append(f"{sanitizer} sanitizer: only when asked for: scripts/test {sanitizer}")
 
     for line in totals.skipped:
         print(f"skipped  {line}")
