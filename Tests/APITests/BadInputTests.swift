@@ -29,7 +29,10 @@ import Testing
                 for body in bodies {
                     let reply = try await fixture.send(
                         endpoint.method.rawValue, endpoint.path.filled, raw: Array(body.utf8))
-                    #expect(reply.status == 400, "\(endpoint.id) \(body.prefix(20)): \(reply.text)")
+                    // An order that may be empty isn't refused for that; this controller mints no keys.
+                    let isEmptyOrder = endpoint.bodyIsOptional && ["", "null"].contains(body)
+                    #expect(
+                        reply.status == (isEmptyOrder ? 501 : 400), "\(endpoint.id) \(body.prefix(20)): \(reply.text)")
                     #expect((reply.body["error"] ?? reply.body["detail"])?.string?.isEmpty == false)
                 }
             }
