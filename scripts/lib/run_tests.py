@@ -42,17 +42,19 @@ class Totals:
         self.flaky += other.flaky
 
 
-def twice(suite, totals: Totals):
-    """Runs a suite; one that fails runs a second time. What passes only then is named as flaky in the summary: a bug to
-    mend, but no reason to hide that all else passed."""
+def patiently(suite, totals: Totals):
+    """Runs a suite; one that fails runs again, twice at most. What passes only then is named as flaky in the summary: a
+    bug to mend, but no reason to hide that all else passed."""
     first = Totals()
     suite(first)
-    if first.failures:
-        second = Totals()
+    for _ in range(2):
+        if not first.failures:
+            break
+        again = Totals()
         print("    once more:", flush=True)
-        suite(second)
-        second.flaky += [] if second.failures else first.failures
-        first = second
+        suite(again)
+        again.flaky = first.flaky + ([] if again.failures else first.failures)
+        first = again
     totals.add(first)
 
 
@@ -197,7 +199,7 @@ def main() -> int:
             for folder in sorted((ROOT / "Tests").glob("*Tests")):
                 has_tests = any("@Test" in file.read_text() for file in folder.rglob("*.swift"))
                 if has_tests and (not only or folder.name in only):
-                    twice(lambda totals: swift(folder.name, totals, []), totals)
+                    patiently(lambda totals: swift(folder.name, totals, []), totals)
     if is_wanted("e2e"):
         is_built = all(
             plain(f"build ({product})", ["swift", "build", "-c", "release", "--product", product], BUILD_LIMIT_S,
@@ -206,13 +208,13 @@ def main() -> int:
             only = wanted_names(wanted, "e2e")
             for path in sorted(END_TO_END.glob("test_*.py")) + sorted(END_TO_END.glob("*/test_*.py")):
                 if not only or path.stem.removeprefix("test_") in only or path.parent.name in only:
-                    twice(lambda totals: end_to_end(path, totals), totals)
+                    patiently(lambda totals: end_to_end(path, totals), totals)
     if is_wanted("fuzz") and (ROOT / "scripts" / "fuzz").exists():
         plain("fuzz", ["scripts/fuzz", "--short"], 600, totals)
     for sanitizer in SANITIZERS:
         # Each builds the data plane once more.
         if sanitizer in stages:
-            twice(lambda totals: plain(f"{sanitizer} sanitizer", ["scripts/sanitize", sanitizer], 900, totals), totals)
+            patiently(lambda totals: plain(f"{sanitizer} sanitizer", ["scripts/sanitize", sanitizer], 900, totals), totals)
         else:
             totals.skipped.append(f"{sanitizer} sanitizer: only when asked for: scripts/test {sanitizer}")
 
