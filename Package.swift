@@ -117,7 +117,7 @@ var targets: [Target] = [
     library("BlockCacheTestSupport", ["BlockCache", "Threads", system]),
     program("disk-cache-writer", ["BlockCache", "PrometheusMetrics", "S3", "Threads", log, system]),
     program("s3-embedded", ["TestSupport", "S3", "Threads", arguments]),
-    library("KubernetesTestSupport", ["Kubernetes", "Threads"]),
+    library("KubernetesTestSupport", ["Kubernetes", "Threads", yaml]),
     program("kube-embedded", ["KubernetesTestSupport", arguments]),
 
     tests("TestSupportTests", ["TestSupport", "S3", "Threads"]),
@@ -134,13 +134,13 @@ var targets: [Target] = [
     tests("KubernetesTests", ["Kubernetes", "KubernetesTestSupport", "Threads", log]),
     tests("ManifestsTests", ["Manifests", "TestSupport"]),
     tests("HTTPStoreTests", ["HTTPStore", "TestSupport"]),
-    tests("ImportsTests", ["Imports", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
-    tests("WarmingTests", ["Warming", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
-    tests("RevisionControlTests", ["RevisionControl", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
-    tests("BrokerTests", ["Broker", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
-    tests("KubectlTests", ["Kubectl", "KubernetesTestSupport", "Threads", log, yaml]),
-    tests("APITests", ["API", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
-    tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport", "Threads", log, yaml]),
+    tests("ImportsTests", ["Imports", "KubernetesTestSupport", "TestSupport", "Threads", log]),
+    tests("WarmingTests", ["Warming", "KubernetesTestSupport", "TestSupport", "Threads", log]),
+    tests("RevisionControlTests", ["RevisionControl", "KubernetesTestSupport", "TestSupport", "Threads", log]),
+    tests("BrokerTests", ["Broker", "KubernetesTestSupport", "TestSupport", "Threads", log]),
+    tests("KubectlTests", ["Kubectl", "KubernetesTestSupport", "Threads", log]),
+    tests("APITests", ["API", "KubernetesTestSupport", "TestSupport", "Threads", log]),
+    tests("ControllerTests", ["Controller", "KubernetesTestSupport", "TestSupport", "Threads", log]),
 ]
 
 /// Packages by name: only those that a target below asks for are resolved.

@@ -9,7 +9,6 @@ import S3
 import TestSupport
 import Testing
 import Threads
-import Yams
 
 @testable import API
 
@@ -17,21 +16,6 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
 func text(of path: String) throws -> String { try String(contentsOf: root.appending(path: path), encoding: .utf8) }
-
-func json(fromYAML text: String) throws -> JSON {
-    func convert(_ node: Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    return convert(try #require(try compose(yaml: text)))
-}
 
 /// The API over real sockets, against the stand-ins of Kubernetes and S3. Namespace `team` belongs to `team-user`; class
 /// `millrace` is ours, `block` somebody else's.
@@ -59,7 +43,7 @@ final class Fixture: Sendable {
         for file in try FileManager.default.contentsOfDirectory(
             atPath: root.appending(path: "charts/millrace/files").path)
         where file.hasSuffix(".yaml") {
-            kube.create(Self.definitions, try json(fromYAML: text(of: "charts/millrace/files/\(file)")))
+            kube.create(Self.definitions, try JSON(yaml: text(of: "charts/millrace/files/\(file)")))
         }
         for name in ["team", "other"] { kube.create(Namespace.resource, ["metadata": ["name": .string(name)]]) }
         let classes: [(String, String, JSON)] = [

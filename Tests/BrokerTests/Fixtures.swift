@@ -7,7 +7,6 @@ import PrometheusMetrics
 import S3
 import Testing
 import Threads
-import Yams
 
 @testable import Broker
 
@@ -18,21 +17,6 @@ let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPath
 private let definitions = Resource(
     group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
     kind: "CustomResourceDefinition", isNamespaced: false)
-
-private func json(fromYAML text: String) throws -> JSON {
-    func convert(_ node: Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    return convert(try #require(try compose(yaml: text)))
-}
 
 /// A store that mints and denies as it is told to, and remembers.
 final class ScriptedSessions: SessionService {
@@ -95,7 +79,7 @@ struct World {
         server = APIServer()
         for file in ["datasets", "credentialgrants"] {
             let url = root.appending(path: "charts/millrace/files/\(file).yaml")
-            server.create(definitions, try json(fromYAML: String(contentsOf: url, encoding: .utf8)))
+            server.create(definitions, try JSON(yaml: String(contentsOf: url, encoding: .utf8)))
         }
         for (name, label) in [("storage", "no"), ("run-1", "yes"), ("stranger", "no")] {
             server.create(Namespace.resource, ["metadata": ["name": .string(name), "labels": ["run": .string(label)]]])

@@ -116,7 +116,7 @@ import Testing
     }
 
     @Test func theSwiftTypesKnowEveryFieldOfTheSchema() throws {
-        let crd = try json(fromYAML: text(of: "charts/millrace/files/datasets.yaml"))
+        let crd = try JSON(yaml: text(of: "charts/millrace/files/datasets.yaml"))
         let schema = try #require(crd.at("spec", "versions")?.array?[0].at("schema", "openAPIV3Schema"))
         let s3 = Set(
             schema.at("properties", "spec", "properties", "source", "properties", "s3", "properties")!.object!.keys)

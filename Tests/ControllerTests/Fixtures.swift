@@ -2,7 +2,6 @@ import FoundationEssentials
 import Kubernetes
 import KubernetesTestSupport
 import Testing
-import Yams
 
 @testable import Controller
 
@@ -13,21 +12,6 @@ func text(of path: String) throws -> String {
     try String(contentsOf: root.appending(path: path), encoding: .utf8)
 }
 
-func json(fromYAML text: String) throws -> JSON {
-    func convert(_ node: Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    return convert(try #require(try compose(yaml: text)))
-}
-
 let definitions = Resource(
     group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
     kind: "CustomResourceDefinition", isNamespaced: false)
@@ -36,7 +20,7 @@ extension APIServer {
     /// With the chart's CRD, namespaces and classes: `courses` has the Dataset, `team-a` and `team-b` want it.
     static func cluster(seed: UInt64 = 1, automatic: Bool = false) throws -> APIServer {
         let server = APIServer(seed: seed, automatic: automatic)
-        server.create(definitions, try json(fromYAML: text(of: "charts/millrace/files/datasets.yaml")))
+        server.create(definitions, try JSON(yaml: text(of: "charts/millrace/files/datasets.yaml")))
         for (name, team) in [("courses", "owner"), ("team-a", "a"), ("team-b", "b")] {
             server.add(namespace: name, labels: ["team": .string(team)])
         }

@@ -28,24 +28,6 @@ final class Stepper {
         Dataset.resource,
     ]
 
-    /// The process: dead after so many API calls, before or after the call is performed.
-    final class Life: Sendable {
-        private let state = Mutex((left: Int.max, isAfter: false, isDead: false))
-        var isDead: Bool { state.withLock { $0.isDead } }
-
-        func dieAt(call: Int, after: Bool) { state.withLock { $0 = (call, after, false) } }
-
-        func check(isDone: Bool) throws(APIError) {
-            let isDead = state.withLock { state in
-                if state.isDead { return true }
-                if !isDone { state.left -= 1 }
-                if state.left <= 0 && state.isAfter == isDone { state.isDead = true }
-                return state.isDead
-            }
-            if isDead { throw .network("the process is dead") }
-        }
-    }
-
     /// What happens between a call and its answer.
     private final class Pace: @unchecked Sendable {
         var beforeTheAnswer: () -> Void = {}

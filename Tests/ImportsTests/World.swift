@@ -6,7 +6,6 @@ import PrometheusMetrics
 import Synchronization
 import Testing
 import Threads
-import Yams
 
 @testable import Controller
 @testable import Imports
@@ -16,22 +15,6 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 private let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
 
-private func json(fromYAML path: String) throws -> JSON {
-    func convert(_ node: Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    let text = try String(contentsOf: root.appending(path: path), encoding: .utf8)
-    return convert(try #require(try compose(yaml: text)))
-}
-
 /// A cluster in memory with the chart's CRD, a provisioner, a Job controller and a kubelet that do one thing when asked,
 /// and a controller that can be killed at any API call.
 final class World {
@@ -40,22 +23,6 @@ final class World {
         let byAddress = Mutex<[String: String]>([:])
         func progress(of address: String, port: Int) async -> JSON? {
             byAddress.withLock { $0[address] }.flatMap { try? JSON(parsing: $0) }
-        }
-    }
-
-    /// The process: dead after so many API calls, before or after the call is performed.
-    final class Life: Sendable {
-        private let state = Mutex((left: Int.max, isAfter: false, isDead: false))
-        var isDead: Bool { state.withLock { $0.isDead } }
-        func dieAt(call: Int, after: Bool) { state.withLock { $0 = (call, after, false) } }
-        func check(isDone: Bool) throws(APIError) {
-            let isDead = state.withLock { state in
-                if state.isDead { return true }
-                if !isDone { state.left -= 1 }
-                if state.left <= 0 && state.isAfter == isDone { state.isDead = true }
-                return state.isDead
-            }
-            if isDead { throw .network("the process is dead") }
         }
     }
 
@@ -71,7 +38,11 @@ final class World {
         let definitions = Resource(
             group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
             kind: "CustomResourceDefinition", isNamespaced: false)
-        server.create(definitions, try json(fromYAML: "charts/millrace/files/datasetimports.yaml"))
+        server.create(
+            definitions,
+            try JSON(
+                yaml: String(
+                    contentsOf: root.appending(path: "charts/millrace/files/datasetimports.yaml"), encoding: .utf8)))
         server.create(Namespace.resource, ["metadata": ["name": "team"]])
         for (name, mode) in [("disk", "Immediate"), ("late", "WaitForFirstConsumer")] {
             server.create(

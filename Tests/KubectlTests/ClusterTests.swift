@@ -3,7 +3,6 @@ import FoundationEssentials
 import Kubernetes
 import KubernetesTestSupport
 import Testing
-import Yams
 
 @testable import Kubectl
 
@@ -13,21 +12,6 @@ private let definitions = Resource(
     group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
     kind: "CustomResourceDefinition", isNamespaced: false)
 
-private func json(fromYAML text: String) throws -> JSON {
-    func convert(_ node: Yams.Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    return convert(try #require(try compose(yaml: text)))
-}
-
 /// A stand-in with Dataset `courses/iris`, granted to `team-a`, whose claim `data` shows it.
 struct SmallCluster {
     let server = APIServer()
@@ -35,7 +19,7 @@ struct SmallCluster {
 
     init() throws {
         let file = root.appending(path: "charts/millrace/files/datasets.yaml")
-        server.create(definitions, try json(fromYAML: String(contentsOf: file, encoding: .utf8)))
+        server.create(definitions, try JSON(yaml: String(contentsOf: file, encoding: .utf8)))
         for name in ["courses", "team-a", "team-b"] {
             server.create(Namespace.resource, ["metadata": ["name": .string(name), "labels": ["team": .string(name)]]])
         }

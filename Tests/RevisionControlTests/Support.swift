@@ -5,23 +5,11 @@ import KubernetesTestSupport
 import Logging
 import Testing
 import Threads
-import Yams
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 private let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
-
-private func json(_ node: Node) -> JSON {
-    switch node {
-    case .mapping(let mapping): return .object(Dictionary(mapping.map { ($0.key.string ?? "", json($0.value)) }) { $1 })
-    case .sequence(let sequence): return .array(sequence.map(json))
-    default:
-        if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-        if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-        return .string(node.string ?? "")
-    }
-}
 
 extension APIServer {
     /// With the chart's CRD, a namespace, and a Secret `keys` in it.
@@ -31,7 +19,7 @@ extension APIServer {
         let definitions = Resource(
             group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
             kind: "CustomResourceDefinition", isNamespaced: false)
-        server.create(definitions, json(try #require(try compose(yaml: text))))
+        server.create(definitions, try JSON(yaml: text))
         server.create(Namespace.resource, ["metadata": ["name": "courses"]])
         server.add(secret: "keys", ["accessKeyID": "id", "secretAccessKey": "secret"])
         return server

@@ -4,28 +4,12 @@ import Kubernetes
 import KubernetesTestSupport
 import Logging
 import Testing
-import Yams
 
 @testable import Warming
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 let start = 1_800_000_000
-
-func json(fromYAML text: String) throws -> JSON {
-    func convert(_ node: Yams.Node) -> JSON {
-        switch node {
-        case .mapping(let mapping):
-            return .object(Dictionary(mapping.map { ($0.key.string ?? "", convert($0.value)) }) { $1 })
-        case .sequence(let sequence): return .array(sequence.map(convert))
-        default:
-            if node.tag == Tag(.bool), let value = node.bool { return .bool(value) }
-            if node.tag == Tag(.int), let value = node.int { return .integer(value) }
-            return .string(node.string ?? "")
-        }
-    }
-    return convert(try #require(try compose(yaml: text)))
-}
 
 func decoded<T: Decodable>(_ json: JSON) -> T { try! JSONDecoder().decode(T.self, from: Data(json.bytes)) }
 

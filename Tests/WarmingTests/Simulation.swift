@@ -26,7 +26,7 @@ final class Simulation {
         for name in ["datasets", "datasetloads"] {
             let text = try String(
                 contentsOf: root.appending(path: "charts/millrace/files/\(name).yaml"), encoding: .utf8)
-            server.create(definitions, try json(fromYAML: text))
+            server.create(definitions, try JSON(yaml: text))
         }
         server.create(Namespace.resource, ["metadata": ["name": "courses"]])
         for i in 0..<4 { server.create(ClusterNode.resource, node("n\(i)")) }

@@ -38,24 +38,6 @@ final class Stepper {
     private let asked = Locked<[ObjectKey]>([])
     private let life = Life()
 
-    /// The process: dead after so many API calls, before or after the call is performed.
-    final class Life: Sendable {
-        private let state = Mutex((left: Int.max, isAfter: false, isDead: false))
-        var isDead: Bool { state.withLock { $0.isDead } }
-
-        func dieAt(call: Int, after: Bool) { state.withLock { $0 = (call, after, false) } }
-
-        func check(isDone: Bool) throws(APIError) {
-            let isDead = state.withLock { state in
-                if state.isDead { return true }
-                if !isDone { state.left -= 1 }
-                if state.left <= 0 && state.isAfter == isDone { state.isDead = true }
-                return state.isDead
-            }
-            if isDead { throw .network("the process is dead") }
-        }
-    }
-
     /// A fresh process: it lists everything and looks at everything.
     init(_ server: APIServer, _ clock: HandClock) {
         self.server = server
