@@ -2,7 +2,8 @@
 /// seen so far. A bad guess costs requests, never correctness.
 ///
 /// With landmarks (the names of a directory's children, each a prefix) every landmark is as long as the next; within
-/// one, and where there are none, each byte of a key is a digit in the alphabet that its position was seen to use.
+/// one, and where there are none, each byte of a key is a digit in the alphabet that its position was seen to use, up to
+/// the first position that holds no ASCII: a cut there could fall into a character, which S3 may refuse.
 struct KeyScale {
     /// Sorted.
     let landmarks: [[UInt8]]
@@ -105,6 +106,7 @@ struct KeyScale {
         var weight = 1.0
         for i in 0..<min(suffix.count, alphabets.count) {
             let alphabet = alphabets[i]
+            if alphabet.isEmpty { break }
             let rank = alphabet.firstIndex { $0 >= suffix[i] } ?? alphabet.count
             place += weight * Double(rank) / Double(alphabet.count)
             guard rank < alphabet.count, alphabet[rank] == suffix[i] else { break }
@@ -118,6 +120,7 @@ struct KeyScale {
         var rest = fraction
         var weight = 1.0
         for alphabet in alphabets {
+            if alphabet.isEmpty { break }
             let scaled = rest * Double(alphabet.count)
             let rank = min(Int(scaled), alphabet.count - 1)
             // A "/" would put the cut into a directory, of which a delimited listing knows nothing.

@@ -138,9 +138,9 @@ import Threads
                     numbers[old] = nil
                 }
             }
-            #expect(index.count == numbers.count, "seed \(seed)")
+            #expect(index.count == numbers.count, "\(Random.hint(seed))")
             for (location, inode) in numbers {
-                #expect(index.find(inode) { numbers[$0] == inode } == location, "seed \(seed)")
+                #expect(index.find(inode) { numbers[$0] == inode } == location, "\(Random.hint(seed))")
             }
             #expect(index.memory <= numbers.count * 17 + 256 * 64)
         }

@@ -42,13 +42,13 @@ import Threads
                     let expected: KnownRanges.Reach =
                         end == k ? .none : end == universe.count ? .end : .until(universe[end])
                     let reach = universe[k].withUnsafeBytes { ranges.reach(from: $0, since: since) }
-                    #expect(reach == expected, "seed \(seed)")
+                    #expect(reach == expected, "\(Random.hint(seed))")
                     if reach != expected { return }
                 }
                 let sorted = zip(ranges.stretches, ranges.stretches.dropFirst()).allSatisfy { a, b in
                     a.upper.map { !b.lower.lexicographicallyPrecedes($0) } ?? false
                 }
-                #expect(sorted, "seed \(seed)")
+                #expect(sorted, "\(Random.hint(seed))")
             }
         }
     }

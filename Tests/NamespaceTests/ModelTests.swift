@@ -58,7 +58,7 @@ import Threads
                 world.advance(ms: 100_000)
                 let model = Model(world.store.all)
                 for _ in 0..<random.below(25) {
-                    check(world, model, &random, "seed \(seed), round \(round)")
+                    check(world, model, &random, "\(Random.hint(seed)), round \(round)")
                     if random.chance(10) { world.advance(ms: 700) }
                 }
             }

@@ -21,8 +21,8 @@ import Threads
                 let new = planner.next(allowance: .max)
                 sent += new.count
                 pending += new
-                try #require(!pending.isEmpty, "stuck, seed \(seed)")
-                try #require(sent < keys.count / 10 + 1000, "too many, seed \(seed)")
+                try #require(!pending.isEmpty, "stuck, \(Random.hint(seed))")
+                try #require(sent < keys.count / 10 + 1000, "too many, \(Random.hint(seed))")
                 if random.chance(10) { planner.want(keys[random.below(keys.count)]) }
                 let request = pending.remove(at: random.below(pending.count))
                 let page = Array(keys.filter { !$0.lexicographicallyPrecedes(request.lower) }.prefix(Self.pageKeys + 1))
@@ -38,19 +38,22 @@ import Threads
                         token: isLast ? nil : "t\(sent)")
                 ) { scale in for key in told { key.withUnsafeBytes { scale.learn($0) } } }
             }
-            #expect(seen.count == keys.count, "seed \(seed)")
+            #expect(seen.count == keys.count, "\(Random.hint(seed))")
         }
     }
 
     private static let pageKeys = 20
 
     private func keys(_ random: inout Random) -> [[UInt8]] {
-        let kind = random.below(4)
-        let keys = (0..<random.below(1500) + 1).map { i -> [UInt8] in
+        let kind = random.below(5)
+        // Few keys leave positions of which little, or nothing that is ASCII, was seen.
+        let count = random.below(random.chance(30) ? 8 : 1500) + 1
+        let keys = (0..<count).map { i -> [UInt8] in
             switch kind {
             case 0: Array("f\(padded(i, 6))".utf8)
             case 1: Array(hex(random.next()).utf8)
             case 2: (0..<random.below(6) + 1).map { _ in UInt8(random.below(255)) + 1 }
+            case 3: Array("数据\(random.below(3))/図\(random.below(100_000))é".utf8)
             default: Array("\(random.below(9))/\(random.below(100_000))".utf8)
             }
         }
@@ -58,7 +61,7 @@ import Threads
     }
 
     @Test func aScaleNeverFalls() {
-        for seed in Random.seeds(20) {
+        for seed in Random.seeds(300) {
             var random = Random(seed: seed)
             let keys = keys(&random)
             var scale = KeyScale(landmarks: random.chance(50) ? [] : Array(keys.prefix(3)))
@@ -67,8 +70,26 @@ import Threads
             let places = keys.map { key in key.withUnsafeBytes { scale.place($0) } }
             // Sums of fractions are rounded.
             let isRising = zip(places, places.dropFirst()).allSatisfy { $0 <= $1 + 1e-9 }
-            #expect(isRising, "seed \(seed)")
-            #expect(places.allSatisfy { $0 >= 0 && $0 <= scale.length }, "seed \(seed)")
+            #expect(isRising, "\(Random.hint(seed))")
+            #expect(places.allSatisfy { $0 >= 0 && $0 <= scale.length }, "\(Random.hint(seed))")
+            // What it makes of a place is a key, or nothing.
+            for _ in 0..<20 { _ = scale.key(at: scale.length * Double(random.below(1000)) / 1000) }
+        }
+    }
+
+    /// Of such a position there is no digit to tell, and none to make a cut with.
+    @Test func aPositionWithoutASCIIHasAPlaceAndNoCut() {
+        for landmarks in [[], [Array("a/".utf8), Array("b/".utf8)]] {
+            var scale = KeyScale(landmarks: landmarks)
+            let keys = ["a/f数1", "a/f図2", "b/f数3", "b/é"].map { Array($0.utf8) }
+            for key in keys { key.withUnsafeBytes { scale.learn($0) } }
+            scale.settle()
+            let places = keys.map { key in key.withUnsafeBytes { scale.place($0) } }
+            #expect(places.allSatisfy { $0 >= 0 && $0 <= scale.length } && places == places.sorted())
+            for step in 0..<50 {
+                let key = scale.key(at: scale.length * Double(step) / 50)
+                #expect(key?.allSatisfy { $0 < 128 } ?? true)
+            }
         }
     }
 

@@ -11,7 +11,10 @@ struct Random: RandomNumberGenerator {
     mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
     mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
 
-    /// MILLRACE_SEED alone, or some seeds that differ from run to run; every one is printed.
+    /// What a failure of this seed says.
+    static func hint(_ seed: UInt64) -> String { "repeat with MILLRACE_SEED=\(seed)" }
+
+    /// MILLRACE_SEED alone, or some seeds that differ from run to run; what fails says its own by `hint`.
     static func seeds(_ count: Int) -> [UInt64] {
         if let text = getenv("MILLRACE_SEED"), let seed = UInt64(String(cString: text)) { return [seed] }
         var system = SystemRandomNumberGenerator()
