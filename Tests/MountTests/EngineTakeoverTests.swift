@@ -37,6 +37,13 @@ struct EngineTakeoverTests {
         }
     }
 
+    /// O_DIRECT, which Swift doesn't import.
+    #if arch(arm64)
+        private static let direct: Int32 = 0x10000
+    #else
+        private static let direct: Int32 = 0x4000
+    #endif
+
     private func engine(resends: Bool = true) throws -> Engine {
         try Engine(EngineOptions(memoryBytes: 32 << 20, resends: resends), metrics: Registry(), logger: quiet)
     }
@@ -140,26 +147,42 @@ struct EngineTakeoverTests {
         }
     }
 
-    @Test("where the kernel can't ask again, opens under way fail and leave no handle; what is open goes on")
+    @Test("where the kernel can't ask again, what is under way fails and leaves no handle; what is open goes on")
     func withoutResend() throws {
         try EngineFixture.with { fixture in
             let store = fixture.store
             store.put("open", "it is")
-            store.put("slow", .generated(size: 1 << 20, seed: 1))
+            // Too large to be fetched by its open: its first GET is a READ's.
+            store.put("known", .generated(size: 32 << 20, seed: 1))
+            store.put("d/unknown", .generated(size: 1 << 20, seed: 2))
             let path = fixture.makeMountPoint("m")
             let kept = try Kept(path)
             var owner = try engine(resends: false)
             var session = try owner.serve(
                 EngineFixture.lasting, store: store, descriptor: kept.copy(), legacy: kept.legacy())
+            var known = stat()
+            #expect(stat(path + "/known", &known) == 0)
             try withOpen(path + "/open") { fd in
                 store.latencyMs = 60_000
-                let reader = onThread { () -> Errno? in
-                    do {
-                        _ = try contents(path + "/slow")
-                        return nil
-                    } catch { return error as? Errno }
-                }
-                #expect(eventually { session.status.requestsInFlight > 0 })
+                let lists = store.counts.lists
+                let readers = [
+                    // Past the page cache, which would ask once more for pages that it didn't get.
+                    onThread { () -> Errno? in
+                        let fd = open(path + "/known", O_RDONLY | Self.direct)
+                        defer { close(fd) }
+                        var bytes = [UInt8](repeating: 0, count: 65_536)
+                        return read(fd, &bytes, bytes.count) < 0 ? Errno(rawValue: errno) : nil
+                    },
+                    onThread { () -> Errno? in
+                        do {
+                            _ = try contents(path + "/d/unknown")
+                            return nil
+                        } catch { return error as? Errno }
+                    },
+                ]
+                // A READ of one and a LOOKUP of the other, which now wait for the bucket.
+                #expect(eventually { store.log.contains { $0.operation == .get && $0.key == ObjectKey("known") } })
+                #expect(eventually { store.counts.lists > lists })
                 owner.detach(session, deadline: .now)
                 let former = owner
                 owner = try engine(resends: false)
@@ -170,14 +193,16 @@ struct EngineTakeoverTests {
                     Issue.record("asked again")
                     return
                 }
-                #expect(!uniques.isEmpty)
-                #expect(reader.value() == .some(.ioError))
+                #expect(uniques.count == 2)
+                for reader in readers { #expect(reader.value() == .some(.ioError)) }
                 store.latencyMs = 0
                 try #expect(readAll(fd) == Array("it is".utf8))
-                #expect(session.status.openFiles == 1)
+                // A close returns before the file system hears of it.
+                #expect(eventually { session.status.openFiles == 1 })
                 former.stop()
             }
-            try #expect(contents(path + "/slow").count == 1 << 20)
+            try #expect(contents(path + "/known").count == 32 << 20)
+            try #expect(contents(path + "/d/unknown").count == 1 << 20)
             #expect(eventually { session.status.openFiles == 0 })
             owner.stop()
         }
