@@ -137,7 +137,8 @@ def swift(target: str, totals: Totals, build: list[str], label: str = "swift"):
     is_good = status == 0 and passed > 0
     report(name, seconds, f"{passed} passed" + ("" if is_good else ", FAILED"))
     if not is_good:
-        issues = [line for line in output.splitlines() if "recorded an issue" in line or "Fatal error" in line]
+        # What a test says about an issue, its seed for one, is on the lines with an arrow after it.
+        issues = [line for line in output.splitlines() if re.search("recorded an issue|Fatal error|^↳", line)]
         for line in issues[:40]:
             print("    " + line, flush=True)
         tail(output, 30)
