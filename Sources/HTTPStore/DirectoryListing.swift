@@ -34,7 +34,7 @@ final class DirectoryListing: @unchecked Sendable {
         self.completion = completion
         limit = min(max(request.maxKeys, 1), 1000)
         if let token = request.continuationToken {
-            position = Percent.decode(token)
+            position = PercentEncoding.decodePath(token)
         } else {
             position = request.startAfter.map { $0.bytes + [0] } ?? []
         }
@@ -77,7 +77,9 @@ final class DirectoryListing: @unchecked Sendable {
             if item.isDirectory, request.delimiter == nil { return enter(key) }
             if found.count == limit {
                 nextToken = found.last.map { last in
-                    Percent.encode(last.item == nil ? last.key.dropLast() + [UInt8(ascii: "/") + 1] : last.key + [0])
+                    PercentEncoding.encode(
+                        last.item == nil ? last.key.dropLast() + [UInt8(ascii: "/") + 1] : last.key + [0],
+                        keepsSlash: true)
                 }
                 break
             }

@@ -66,7 +66,7 @@ enum IndexPage {
             guard let target = address.resolve(unescape(link)), target.origin == address.origin, target.query == nil,
                 target.path.hasPrefix(address.path)
             else { continue }
-            var name = Percent.decode(target.path.dropFirst(address.path.count))
+            var name = PercentEncoding.decodePath(target.path.dropFirst(address.path.count))
             let isDirectory = name.last == UInt8(ascii: "/")
             if isDirectory { name.removeLast() }
             items.append(IndexItem(name: name, isDirectory: isDirectory))

@@ -1,3 +1,5 @@
+import S3
+
 /// A list of URLs, each with the path of the file that it becomes.
 struct URLList: Equatable, Sendable {
     struct Problem: Error, Equatable { var reason: String }
@@ -20,7 +22,7 @@ struct URLList: Equatable, Sendable {
             guard let address = base?.resolve(link) ?? WebAddress(link) else {
                 throw wrong("is no URL with http or https (and without a user)")
             }
-            var path = Percent.decode(address.path.split(separator: "/").last ?? "")
+            var path = PercentEncoding.decodePath(address.path.split(separator: "/").last ?? "")
             if words.count == 2 {
                 path = Array(words[1].drop(while: \.isWhitespace).utf8)
                 while let last = path.last, last <= 0x20 { path.removeLast() }

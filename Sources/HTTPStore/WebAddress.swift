@@ -1,3 +1,5 @@
+import S3
+
 /// A URL with http or https, in the parts that links are resolved with.
 struct WebAddress: Equatable, Sendable {
     /// "http" or "https".
@@ -47,49 +49,7 @@ struct WebAddress: Equatable, Sendable {
     /// The address of a name below this one, which ends in a slash.
     func appending(_ name: [UInt8]) -> WebAddress {
         var address = self
-        address.path += Percent.encode(name)
+        address.path += PercentEncoding.encode(name, keepsSlash: true)
         return address
-    }
-}
-
-/// Percent-encoding of paths.
-enum Percent {
-    static func encode(_ bytes: some Sequence<UInt8>) -> String {
-        let hex = Array("0123456789ABCDEF".utf8)
-        var out: [UInt8] = []
-        for byte in bytes {
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x7e, 0x2f: out.append(byte)
-            default: out += [UInt8(ascii: "%"), hex[Int(byte >> 4)], hex[Int(byte & 15)]]
-            }
-        }
-        return String(decoding: out, as: UTF8.self)
-    }
-
-    static func decode(_ text: some StringProtocol) -> [UInt8] {
-        let bytes = Array(text.utf8)
-        var out: [UInt8] = []
-        var i = 0
-        while i < bytes.count {
-            if bytes[i] == UInt8(ascii: "%"), i + 2 < bytes.count, let high = digit(bytes[i + 1]),
-                let low = digit(bytes[i + 2])
-            {
-                out.append(high << 4 | low)
-                i += 3
-            } else {
-                out.append(bytes[i])
-                i += 1
-            }
-        }
-        return out
-    }
-
-    private static func digit(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case 0x30...0x39: byte - 0x30
-        case 0x41...0x46: byte - 0x41 + 10
-        case 0x61...0x66: byte - 0x61 + 10
-        default: nil
-        }
     }
 }

@@ -61,11 +61,13 @@ private func require(_ holds: Bool, _ what: @autoclosure () -> String) {
     }
     var encoded: [UInt8] = []
     PercentEncoding.append(bytes, to: &encoded, keepsSlash: true)
-    let count = encoded.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) }
+    let count = encoded.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) }
     require(encoded[..<count].elementsEqual(bytes), "decoding does not undo encoding")
     var raw = Array(bytes)
-    let decoded = raw.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) }
+    let decoded = raw.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) }
     require(decoded <= bytes.count, "decoding made it longer")
+    let path = PercentEncoding.encode(bytes, keepsSlash: true)
+    require(PercentEncoding.decodePath(path).elementsEqual(bytes), "decoding a path does not undo encoding")
 }
 
 @Sendable private func fuzzINI(_ bytes: UnsafeRawBufferPointer) {

@@ -1,5 +1,5 @@
 /// RFC 3986 as SigV4 wants it: everything but letters, digits and `-_.~` becomes `%XX`, in upper case.
-enum PercentEncoding {
+package enum PercentEncoding {
     private static let hex = Array("0123456789ABCDEF".utf8)
 
     /// `keepsSlash`: for a path; in a query "/" is encoded too.
@@ -15,15 +15,24 @@ enum PercentEncoding {
         }
     }
 
-    static func encode(_ bytes: some Sequence<UInt8>, keepsSlash: Bool) -> String {
+    package static func encode(_ bytes: some Sequence<UInt8>, keepsSlash: Bool) -> String {
         var out: [UInt8] = []
         append(bytes, to: &out, keepsSlash: keepsSlash)
         return String(decoding: out, as: UTF8.self)
     }
 
+    /// What a path or a part of one stands for: "+" is itself.
+    package static func decodePath(_ text: some StringProtocol) -> [UInt8] {
+        var bytes = Array(text.utf8)
+        bytes.removeLast(bytes.count - bytes.withUnsafeMutableBufferPointer { decode($0, plusIsSpace: false) })
+        return bytes
+    }
+
     /// Decodes in place as the answers with encoding-type=url are written ("+" is a space) and gives the new count.
+    static func decodeForm(_ bytes: UnsafeMutableBufferPointer<UInt8>) -> Int { decode(bytes, plusIsSpace: true) }
+
     /// A "%" that is no escape stays as it is.
-    static func decode(_ bytes: UnsafeMutableBufferPointer<UInt8>) -> Int {
+    private static func decode(_ bytes: UnsafeMutableBufferPointer<UInt8>, plusIsSpace: Bool) -> Int {
         var read = 0
         var write = 0
         while read < bytes.count {
@@ -34,7 +43,7 @@ enum PercentEncoding {
                 bytes[write] = high << 4 | low
                 read += 3
             } else {
-                bytes[write] = byte == UInt8(ascii: "+") ? 0x20 : byte
+                bytes[write] = plusIsSpace && byte == UInt8(ascii: "+") ? 0x20 : byte
                 read += 1
             }
             write += 1

@@ -46,7 +46,7 @@ final class ListPageParser: XMLHandler {
         if isOfVersions, isTruncated, let nextKey {
             var key = Array(nextKey.utf8)
             if isURLEncoded {
-                key.removeLast(key.count - key.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) })
+                key.removeLast(key.count - key.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) })
             }
             nextToken =
                 PercentEncoding.encode(key, keepsSlash: false) + " "
@@ -160,7 +160,7 @@ final class ListPageParser: XMLHandler {
     }
 
     private static func decode(_ bytes: UnsafeMutableBufferPointer<UInt8>, _ range: inout Range<Int>) {
-        let count = PercentEncoding.decode(UnsafeMutableBufferPointer(rebasing: bytes[range]))
+        let count = PercentEncoding.decodeForm(UnsafeMutableBufferPointer(rebasing: bytes[range]))
         range = range.lowerBound..<(range.lowerBound + count)
     }
 

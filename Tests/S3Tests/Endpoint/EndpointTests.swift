@@ -50,11 +50,16 @@ import Testing
         var encoded: [UInt8] = []
         PercentEncoding.append(all, to: &encoded, keepsSlash: true)
         #expect(encoded.allSatisfy { $0 > 0x20 && $0 < 0x7F })
-        let count = encoded.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) }
+        let count = encoded.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) }
         #expect(Array(encoded[..<count]) == all)
         #expect(PercentEncoding.encode("a/b~-_.%+".utf8, keepsSlash: false) == "a%2Fb~-_.%25%2B")
         var odd = Array("%zz%4%".utf8)
-        #expect(odd.withUnsafeMutableBufferPointer { PercentEncoding.decode($0) } == 6)
+        #expect(odd.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) } == 6)
+        // A listing that was asked for with encoding-type=url has "+" for a space; in a path it is itself.
+        var plus = Array("a+b%2Bc".utf8)
+        let length = plus.withUnsafeMutableBufferPointer { PercentEncoding.decodeForm($0) }
+        #expect(plus.prefix(length).elementsEqual("a b+c".utf8))
+        #expect(PercentEncoding.decodePath("a+b%2Bc%zz%4") == Array("a+b+c%zz%4".utf8))
     }
 
     @Test func bucketsNamesAreChecked() {
