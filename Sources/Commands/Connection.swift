@@ -81,6 +81,11 @@ extension ConnectionArguments {
         _ settings: AWSSettings, _ given: String?, _ givenRegion: String?
     ) throws -> Endpoint {
         let region = region ?? givenRegion ?? settings.region ?? "us-east-1"
+        guard Endpoint.isRegion(region) else {
+            throw Failure(
+                "cannot use the region \(region)", because: "it has other bytes than letters, digits, - and _",
+                fix: "set --region, AWS_REGION or the profile's region to a name such as eu-west-1")
+        }
         let addressing = pathStyle ? .path : virtualHostStyle ? .virtualHost : settings.addressing
         guard let url = endpoint ?? given ?? settings.endpointURL else {
             return Endpoint.aws(region: region, addressing: addressing)

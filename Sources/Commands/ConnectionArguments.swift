@@ -58,6 +58,9 @@ struct ConnectionArguments: ParsableArguments {
                 throw ValidationError("--endpoint: \"\(endpoint)\" is no URL; give it as https://\(endpoint)[:port].")
             }
         }
+        if let region, !Endpoint.isRegion(region) {
+            throw ValidationError("--region: \"\(region)\" has other bytes than letters, digits, - and _.")
+        }
         if pathStyle && virtualHostStyle {
             throw ValidationError("--path-style and --virtual-host-style exclude each other; give one of them.")
         }

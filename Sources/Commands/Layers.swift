@@ -21,14 +21,18 @@ struct Layers {
     ]
     static let mount: [Option] =
         connection + [
+            Option(name: "log-file", isFlag: false),
             Option(name: "read-ahead", isFlag: false), Option(name: "memory", isFlag: false),
             Option(name: "cache-dir", isFlag: false), Option(name: "cache-size", isFlag: false),
+            Option(name: "cache-min-free", isFlag: false), Option(name: "cache-priority", isFlag: false),
+            Option(name: "cache-quota", isFlag: false), Option(name: "cache-pin", isFlag: true),
             Option(name: "uid", isFlag: false), Option(name: "gid", isFlag: false),
             Option(name: "file-mode", isFlag: false), Option(name: "dir-mode", isFlag: false),
             Option(name: "allow-other", isFlag: true), Option(name: "metadata-ttl", isFlag: false),
             Option(name: "immutable", isFlag: true), Option(name: "metrics", isFlag: false),
             Option(name: "slow-request", isFlag: false), Option(name: "request-timeout", isFlag: false),
             Option(name: "page-cache", isFlag: false), Option(name: "survive", isFlag: true),
+            Option(name: "revision", isFlag: false), Option(name: "headers", isFlag: false),
         ]
     /// Pairs where the typed one silences the other wherever it comes from.
     private static let opposites = [

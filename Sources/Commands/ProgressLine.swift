@@ -2,7 +2,7 @@ import Copy
 import Glibc
 import Threads
 
-/// How a copy gets on: a line that is drawn anew on a terminal, a plain line every ten seconds elsewhere.
+/// How a copy gets on: a bar that is drawn anew on a terminal, a plain line every ten seconds elsewhere.
 final class ProgressLine: @unchecked Sendable {
     private let job: CopyJob
     private let isTerminal = isatty(2) == 1
@@ -40,11 +40,25 @@ final class ProgressLine: @unchecked Sendable {
     }
 
     private func show() {
-        let counts = job.counts
-        let seconds = max(0.001, Instant.now.ms(since: started) / 1000)
+        let text = Self.text(job.counts, seconds: max(0.001, Instant.now.ms(since: started) / 1000), isBar: isTerminal)
+        Output.error(isTerminal ? "\r\u{1b}[K\(text)" : text + "\n")
+    }
+
+    private static let barWidth = 24
+
+    /// At most some 75 columns. With `isBar` it begins with a bar, once all there is to copy is known.
+    static func text(_ counts: CopyJob.Counts, seconds: Double, isBar: Bool) -> String {
         let rate = ByteSize(bytes: UInt64(Double(counts.bytes) / seconds))
         let failed = counts.failures.isEmpty ? "" : ", \(counts.failures.count) failed"
-        let text = "\(counts.files) files, \(ByteSize(bytes: counts.bytes)), \(rate)/s\(failed)"
-        Output.error(isTerminal ? "\r\u{1b}[K\(text)" : text + "\n")
+        let files = counts.files + counts.skipped
+        guard counts.isListed, counts.bytesFound > 0 else {
+            return "\(files) files, \(ByteSize(bytes: counts.bytesDone)), \(rate)/s\(failed)"
+        }
+        let share = min(Double(counts.bytesDone) / Double(counts.bytesFound), 1)
+        let filled = Int(share * Double(barWidth))
+        let bar =
+            String(repeating: "#", count: filled) + String(repeating: "-", count: barWidth - filled)
+        return (isBar ? "[\(bar)] " : "") + "\(Int(share * 100)) %, \(files) of \(counts.objectsFound) files, "
+            + "\(ByteSize(bytes: counts.bytesDone)) of \(ByteSize(bytes: counts.bytesFound)), \(rate)/s\(failed)"
     }
 }

@@ -57,7 +57,7 @@ public struct Endpoint: Sendable, Equatable {
     }
 
     /// Letters, digits, "-" and "_", as the regions of all servers have.
-    static func isRegion(_ text: String) -> Bool {
+    package static func isRegion(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && text.utf8.allSatisfy { HeaderLine.lower($0).isLowerLetterOrDigit || $0 == 0x2D || $0 == 0x5F }
     }
