@@ -89,7 +89,7 @@ var targets: [Target] = [
         "CSI",
         ["CSIProtocol", "NodeProtocol", "CCrypto", "CLinux", "Logs", "PrometheusMetrics", "Threads", log, system] + grpc
     ),
-    program("millrace-csi", ["CSI", arguments]),
+    program("millrace-csi", ["CSI", "CSIController", "Controller", arguments] + grpc),
 
     // Cluster.
     library("Kubernetes", ["Curl", "PrometheusMetrics", "Threads", log, yaml]),

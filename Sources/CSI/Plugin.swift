@@ -27,10 +27,13 @@ public struct Plugin: Sendable {
     }
 
     private let options: PluginOptions
+    private let others: [any RegistrableRPCService]
     private let logger: Logger
 
-    public init(_ options: PluginOptions, logger: Logger) {
+    /// `others`: services on the CSI socket besides Identity and Node.
+    public init(_ options: PluginOptions, others: [any RegistrableRPCService] = [], logger: Logger) {
         self.options = options
+        self.others = others
         self.logger = logger
     }
 
@@ -53,19 +56,21 @@ public struct Plugin: Sendable {
             onStart: { if isRecovered.withLock({ $0 }) { sessions.dropDead() } })
 
         let pool = BlockingPool("csi-call", maxThreads: Self.maxBlockedCalls)
-        let volumes = VolumeManager(sessions: sessions, journal: journal, logger: logger)
+        let volumes = VolumeManager(
+            sessions: sessions, journal: journal, ambient: options.ambientSecrets, logger: logger)
         try await pool.run { () throws(Refusal) in try recover(sessions, journal, engine) }
         isRecovered.withLock { $0 = true }
 
         let janitor = Periodic("janitor", everyMs: Self.janitorMs) { sessions.dropDead() }
-        let services: [any RegistrableRPCService] = [
-            IdentityService(
-                driverName: options.driverName, version: Self.version, hasController: options.hasController
-            ) {
-                keeperWatch.isHealthy && engineWatch.isHealthy
-            },
-            NodeService(nodeID: options.nodeID, maxVolumes: options.maxVolumes, volumes: volumes, pool: pool),
-        ]
+        let services: [any RegistrableRPCService] =
+            [
+                IdentityService(
+                    driverName: options.driverName, version: Self.version, hasController: options.hasController
+                ) {
+                    keeperWatch.isHealthy && engineWatch.isHealthy
+                },
+                NodeService(nodeID: options.nodeID, maxVolumes: options.maxVolumes, volumes: volumes, pool: pool),
+            ] + others
         let registration = RegistrationService(
             driverName: options.driverName, endpoint: options.endpointForKubelet ?? options.endpoint, logger: logger)
 

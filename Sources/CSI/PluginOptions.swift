@@ -25,6 +25,8 @@ public struct PluginOptions: Sendable {
     public var maxVolumes: Int64 = 0
     /// Whether the driver's controller runs somewhere.
     public var hasController = true
+    /// For volumes that come without secrets and without a pod, which is never Kubernetes: see `ambientSecrets(_:)`.
+    public var ambientSecrets: [String: String] = [:]
 
     public init(endpoint: String, nodeID: String, stateDirectory: String? = nil) {
         self.endpoint = endpoint
@@ -43,6 +45,20 @@ public struct PluginOptions: Sendable {
         if path.hasPrefix("//") { path = path.dropFirst(2) }
         guard path.hasPrefix("/"), !path.hasSuffix("/"), !path.split(separator: "/").contains("..") else { return nil }
         return String(path)
+    }
+
+    /// The keys in an environment, with where they are of, as a volume's secrets; none where a key is missing.
+    public static func ambientSecrets(_ environment: (String) -> String?) -> [String: String] {
+        let names = [
+            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION",
+            "AWS_REGION",
+        ]
+        var found: [String: String] = [:]
+        for name in names {
+            if let value = environment(name), !value.isEmpty { found[name] = value }
+        }
+        if let endpoint = environment("AWS_ENDPOINT_URL_S3"), !endpoint.isEmpty { found["AWS_ENDPOINT_URL"] = endpoint }
+        return names.prefix(2).allSatisfy { found[$0] != nil } ? found : [:]
     }
 
     var sessionsDirectory: String { stateDirectory + "/sessions" }

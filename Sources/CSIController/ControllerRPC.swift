@@ -2,6 +2,9 @@ import CSIProtocol
 import Controller
 import GRPCCore
 
+/// The CSI Controller service, for a server that has other services too.
+public func controllerService(_ volumes: VolumeService) -> any RegistrableRPCService { ControllerRPC(volumes: volumes) }
+
 /// The CSI Controller service: checks requests and passes them to `VolumeService`. Secrets in requests aren't looked at.
 struct ControllerRPC: Csi_V1_Controller.SimpleServiceProtocol {
     let volumes: VolumeService

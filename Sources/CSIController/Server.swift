@@ -5,7 +5,7 @@ import GRPCNIOTransportHTTP2Posix
 import Glibc
 import Logging
 
-/// What can be wrong with a CSI endpoint.
+/// What can be wrong with a CSI endpoint, or with the key of its volume ids.
 public struct EndpointProblem: Error, CustomStringConvertible {
     public var description: String
 }

@@ -1,5 +1,8 @@
 import ArgumentParser
 import CSI
+import CSIController
+import Controller
+import GRPCCore
 import Glibc
 import Logging
 import Logs
@@ -47,7 +50,7 @@ struct MillraceCSI: ParsableCommand {
     var engineArgument: [String] = []
     @Option(help: "Volumes that may be published on this node; 0 for no limit.")
     var maxVolumes: Int64 = 0
-    @Flag(help: "Say that the driver has no controller: for orchestrators that run this plugin alone.")
+    @Flag(help: "Serve no Controller service, and say that the driver has none.")
     var nodeOnly = false
     @Option(help: "trace, debug, info, notice, warning, error or critical.")
     var logLevel = "info"
@@ -70,6 +73,7 @@ struct MillraceCSI: ParsableCommand {
         options.keeperSocket = keeperSocket
         options.maxVolumes = maxVolumes
         options.hasController = !nodeOnly
+        options.ambientSecrets = PluginOptions.ambientSecrets { getenv($0).map { String(cString: $0) } }
         if let childUser {
             let parts = childUser.split(separator: ":", omittingEmptySubsequences: false).map { UInt32($0) }
             guard parts.count == 2, let uid = parts[0], let gid = parts[1] else {
@@ -89,6 +93,14 @@ struct MillraceCSI: ParsableCommand {
         return options
     }
 
+    /// Where no kubelet is, one plugin is all there is: csi-sanity, Nomad's monoliths and Swarm ask its socket for volumes,
+    /// too. In a cluster millrace-controller answers.
+    private func controller(_ options: PluginOptions) throws -> [any RegistrableRPCService] {
+        if nodeOnly || options.registrationSocket != nil { return [] }
+        let ids = VolumeIDs(key: try VolumeKey.load(file: nil, besides: options.endpoint))
+        return [controllerService(VolumeService(ids: ids))]
+    }
+
     func run() throws {
         let options = try options()
         guard let level = Logger.Level(rawValue: logLevel), let format = LogOutput.Format(rawValue: logFormat) else {
@@ -96,7 +108,7 @@ struct MillraceCSI: ParsableCommand {
         }
         LogOutput.bootstrap(level: level, format: format)
         let logger = Logger(label: "csi")
-        let plugin = Plugin(options, logger: logger)
+        let plugin = Plugin(options, others: try controller(options), logger: logger)
         let ending = Promise<String?>()
         Task {
             do {

@@ -99,6 +99,38 @@ import Testing
         #expect(try scope(keys) != scope([:], ["anonymous": "true"]))
     }
 
+    @Test func keysOfTheEnvironmentAreForVolumesWithoutSecretsAndPods() throws {
+        let environment = [
+            "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": "http://other:1",
+            "AWS_ENDPOINT_URL_S3": "http://s3:1", "AWS_REGION": "", "HOME": "/root",
+        ]
+        let ambient = PluginOptions.ambientSecrets { environment[$0] }
+        #expect(Set(ambient.keys) == ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"])
+        #expect(PluginOptions.ambientSecrets { $0 == "AWS_ACCESS_KEY_ID" ? "id" : nil }.isEmpty)
+        func content(_ change: (inout Csi_V1_NodePublishVolumeRequest) -> Void) throws(Refusal) -> PublishContent {
+            try PublishContent(Self.request(change), ambient: ambient)
+        }
+        let alone = try content { $0.secrets = [:] }
+        #expect(alone.spec.endpoint == "http://s3:1")
+        #expect(alone.credentials == .keys(accessKeyID: "id", secretAccessKey: Secret("secret"), sessionToken: nil))
+        #expect(
+            try content { $0.secrets = ["accessKeyID": "own", "secretAccessKey": "s"] }.credentials
+                == .keys(accessKeyID: "own", secretAccessKey: Secret("s"), sessionToken: nil))
+        let anonymous = try content {
+            $0.secrets = [:]
+            $0.volumeContext["anonymous"] = "true"
+        }
+        #expect(anonymous.credentials == .anonymous)
+        // In Kubernetes whoever can make a volume could read with them.
+        let message = Self.message { () throws(Refusal) in
+            _ = try content {
+                $0.secrets = [:]
+                $0.volumeContext["csi.storage.k8s.io/pod.namespace"] = "a"
+            }
+        }
+        #expect(message.contains("accessKeyID"))
+    }
+
     @Test func aServiceAccountsTokenIsTaken() throws {
         let json =
             #"{"sts.amazonaws.com":{"token":"jwt","expirationTimestamp":"2026-01-01T00:00:00Z"},"x":{"token":"y"}}"#

@@ -36,14 +36,17 @@ struct PublishContent {
     var credentials: SessionCredentials
     var flags: MountFlags
 
-    init(_ request: Csi_V1_NodePublishVolumeRequest) throws(Refusal) {
+    /// `ambient`: secrets for a request that has none and names no pod. With a pod they'd be anybody's who can make a
+    /// volume.
+    init(_ request: Csi_V1_NodePublishVolumeRequest, ambient: [String: String] = [:]) throws(Refusal) {
         try Checks.map(request.volumeContext, "volume_context")
         try Checks.map(request.publishContext, "publish_context")
         try Checks.map(request.secrets, "secrets")
         flags = try MountFlags(request.volumeCapability.mount.mountFlags)
         let attributes = try VolumeAttributes(request.volumeContext)
         try attributes.checkGrant()
-        let secrets = try VolumeSecrets(request.secrets)
+        let takesAmbient = request.secrets.isEmpty && attributes.podNamespace == nil && attributes.needsKeys
+        let secrets = try VolumeSecrets(takesAmbient ? ambient : request.secrets)
         credentials = try secrets.credentials(for: attributes)
         spec = attributes.view
         spec.endpoint = spec.endpoint ?? secrets.endpoint

@@ -82,6 +82,9 @@ struct VolumeAttributes: Equatable {
     /// "immutable" sorts before "metadataTTL": a dataset that never changes needs no second look, whatever that says.
     private var immutableFloor: Int { view.metadataTTLMs == .max ? .max : 0 }
 
+    /// Whether the bucket is read with keys of the volume's own.
+    var needsKeys: Bool { !isAnonymous && roleARN == nil && view.web == nil }
+
     /// Throws where the pod's namespace was not granted the volume. Kubernetes alone says which namespace it is.
     func checkGrant() throws(Refusal) {
         guard let allowed = allowedNamespaces else { return }

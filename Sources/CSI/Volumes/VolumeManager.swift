@@ -9,9 +9,14 @@ final class VolumeManager: Sendable {
     let sessions: SessionManager
     private let inFlight = InFlight()
     private let journal: PublicationJournal
+    private let ambient: [String: String]
     private let logger: Logger
 
-    init(sessions: SessionManager, journal: PublicationJournal, logger: Logger) {
+    /// `ambient`: secrets for volumes without any, outside Kubernetes.
+    init(
+        sessions: SessionManager, journal: PublicationJournal, ambient: [String: String] = [:], logger: Logger
+    ) {
+        self.ambient = ambient
         self.sessions = sessions
         self.journal = journal
         self.logger = logger
@@ -40,7 +45,7 @@ final class VolumeManager: Sendable {
             }
             do throws(Refusal) {
                 try checkExclusive(target)
-                try show(try PublishContent(request), target, place)
+                try show(try PublishContent(request, ambient: ambient), target, place)
             } catch {
                 if case .directory? = try? place.state() { try? place.removeDirectory() }
                 throw error
@@ -94,7 +99,7 @@ final class VolumeManager: Sendable {
         }
         let content: PublishContent
         do throws(Refusal) {
-            content = try PublishContent(request)
+            content = try PublishContent(request, ambient: ambient)
         } catch {
             // A kernel's mount is worth more than a republish: older kubelets remove it on an error.
             logger.warning(

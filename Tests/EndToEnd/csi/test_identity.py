@@ -19,6 +19,9 @@ def test_a_plugin_that_runs_alone_says_so():
     """Nomad would wait for a controller."""
     with NodePlugin("--node-only") as plugin:
         assert not plugin.identity.GetPluginCapabilities(csi.GetPluginCapabilitiesRequest(), timeout=10).capabilities
+        with pytest.raises(grpc.RpcError) as caught:
+            controller_capabilities(plugin)
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_the_node_has_the_two_capabilities(plugin):
@@ -37,11 +40,22 @@ def test_what_the_node_cannot_do_is_unimplemented(plugin, call, request_type):
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_there_is_no_controller_on_the_node(plugin):
+def controller_capabilities(plugin):
+    answer = csi_grpc.ControllerStub(plugin.channel).ControllerGetCapabilities(
+        csi.ControllerGetCapabilitiesRequest(), timeout=10)
+    return {c.rpc.type for c in answer.capabilities}
+
+
+def test_there_is_no_controller_on_a_kubelets_node(plugin):
     with pytest.raises(grpc.RpcError) as caught:
-        csi_grpc.ControllerStub(plugin.channel).ControllerGetCapabilities(
-            csi.ControllerGetCapabilitiesRequest(), timeout=10)
+        controller_capabilities(plugin)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_plugin_without_a_kubelet_has_a_controller(own_plugin):
+    kinds = csi.ControllerServiceCapability.RPC
+    assert controller_capabilities(own_plugin) == {
+        kinds.CREATE_DELETE_VOLUME, kinds.LIST_VOLUMES, kinds.GET_VOLUME, kinds.GET_CAPACITY, kinds.SINGLE_NODE_MULTI_WRITER}
 
 
 def test_a_kubelet_registers_the_driver_without_a_sidecar(plugin):

@@ -98,20 +98,39 @@ def nomad(plugin, server):
     assert not plugin.mounts()
 
 
-def test_swarms_order(plugin, server):
-    """Swarm's agent: NodeGetInfo at the plugin's start, NodeGetCapabilities (no staging), NodePublish below its own
-    directory with the context that the controller gave, NodeUnpublish."""
+def test_swarms_order(own_plugin, server):
+    """Swarm has one plugin for all: its manager asks for the capabilities of both services and makes the volume; its agent
+    calls NodeGetInfo at the plugin's start, NodeGetCapabilities (no staging), NodePublish below its own directory with the
+    context that the controller gave, NodeUnpublish; then the manager deletes the volume."""
+    plugin, controller = own_plugin, csi_grpc.ControllerStub(own_plugin.channel)
+    one_call(plugin, "GetPluginInfo", csi.GetPluginInfoRequest())
+    services = one_call(plugin, "GetPluginCapabilities", csi.GetPluginCapabilitiesRequest()).capabilities
+    assert [s.service.type for s in services] == [csi.PluginCapability.Service.CONTROLLER_SERVICE]
+    kinds = csi.ControllerServiceCapability.RPC
+    offered = {c.rpc.type for c in controller.ControllerGetCapabilities(
+        csi.ControllerGetCapabilitiesRequest(), timeout=10).capabilities}
+    assert kinds.CREATE_DELETE_VOLUME in offered and kinds.PUBLISH_UNPUBLISH_VOLUME not in offered
+    mode = capability(mode=MODES.MULTI_NODE_READER_ONLY)
+    volume = controller.CreateVolume(
+        csi.CreateVolumeRequest(
+            name="corpus", volume_capabilities=[mode], secrets=KEYS,
+            parameters={"endpoint": server.endpoint, "bucket": server.bucket, "prefix": "set/", "pathStyle": "true"}),
+        timeout=10).volume
     assert plugin.node.NodeGetInfo(csi.NodeGetInfoRequest(), timeout=10).node_id
     plugin.node.NodeGetCapabilities(csi.NodeGetCapabilitiesRequest(), timeout=10)
     published = plugin.directory / "data" / "published"
     published.mkdir(parents=True, exist_ok=True)
     target = published / "mr5yl5sbs3"
-    mode = capability(mode=MODES.MULTI_NODE_READER_ONLY)
-    context = {"endpoint": server.endpoint, "bucket": server.bucket, "prefix": "set/", "pathStyle": "true"}
-    plugin.publish("mr5yl5sbs3", target, context, KEYS, volume_capability=mode)
+    plugin.publish(volume.volume_id, target, dict(volume.volume_context), KEYS, volume_capability=mode)
     assert within(20, (target / "file-004").read_bytes) == b"content of 4\n"
-    plugin.unpublish("mr5yl5sbs3", target)
+    plugin.unpublish(volume.volume_id, target)
     assert list(published.iterdir()) == [] and not plugin.mounts()
+    # Its id is known to the plugin after a restart, too.
+    plugin.restart()
+    controller = csi_grpc.ControllerStub(plugin.channel)
+    controller.ValidateVolumeCapabilities(
+        csi.ValidateVolumeCapabilitiesRequest(volume_id=volume.volume_id, volume_capabilities=[mode]), timeout=10)
+    controller.DeleteVolume(csi.DeleteVolumeRequest(volume_id=volume.volume_id), timeout=10)
 
 
 def test_csi_sanitys_life_of_a_volume_with_the_controller(plugin, server, tmp_path):
@@ -151,7 +170,7 @@ def test_an_id_of_128_bytes_is_taken(plugin, server):
 def test_more_calls_at_a_time_than_a_connection_takes_by_default(plugin, server):
     """One client with 200 calls under way: the server says how many it takes, and the client waits with the others."""
     targets = [plugin.target() for _ in range(200)]
-    server.fault(on="list", delayMs=1500, count=1)
+    server.fault(operation="list", delayMs=1500, count=1)
 
     def call(number):
         plugin.publish(f"pv-crowd-{number}", targets[number], context_of(server, "set/"), KEYS, timeout=120)

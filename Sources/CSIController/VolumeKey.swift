@@ -1,14 +1,15 @@
-import ArgumentParser
 import Glibc
 
 /// The secret key of volume ids.
-enum VolumeKey {
+public enum VolumeKey {
     /// From a file, or one that is made beside the CSI socket so that ids stay valid over restarts. Without either a key
     /// of this process alone: Kubernetes' volumes don't need their ids to be read again.
-    static func load(file: String?, besides endpoint: String?) throws -> [UInt8] {
+    public static func load(file: String?, besides endpoint: String?) throws -> [UInt8] {
         if let file {
             let key = try read(file)
-            guard key.count >= 16 else { throw ValidationError("--volume-key-file \(file) has fewer than 16 bytes") }
+            guard key.count >= 16 else {
+                throw EndpointProblem(description: "--volume-key-file \(file) has fewer than 16 bytes")
+            }
             return key
         }
         guard let endpoint, let slash = endpoint.lastIndex(of: "/") else { return fresh() }
@@ -31,7 +32,7 @@ enum VolumeKey {
     private static func read(_ path: String) throws -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            throw ValidationError("--volume-key-file \(path): \(String(cString: strerror(errno)))")
+            throw EndpointProblem(description: "--volume-key-file \(path): \(String(cString: strerror(errno)))")
         }
         defer { close(descriptor) }
         var bytes = [UInt8](repeating: 0, count: 4096)
