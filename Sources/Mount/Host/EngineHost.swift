@@ -157,6 +157,7 @@ public final class EngineHost: FrameHandler {
         var record = record
         do {
             let requests = try record.requests ?? Descriptor.memory("millrace-requests")
+            let isFromBeforeTables = record.requests == nil
             record.requests = requests
             let source = try sources.open(record.spec, try SessionCredentials(sealed: record.secrets))
             let (mounted, unanswered) = try engine.adopt(
@@ -165,6 +166,8 @@ public final class EngineHost: FrameHandler {
             sessions.withLock {
                 $0[record.id] = HostedSession(record: record, mounted: mounted, source: source)
             }
+            // Else the next engine would not know what was asked of this one.
+            if isFromBeforeTables { keeper?.put(record) }
             logger.info(
                 "took a session over",
                 metadata: [

@@ -40,8 +40,11 @@ def mounts():
 class NodePlugin:
     """`millrace-csi` in a directory of its own; use as a context manager, which leaves nothing behind."""
 
-    def __init__(self, *options: str, registration_socket: bool = False, environment=None, sockets=None, before=()):
-        """`before`: words before the program's, as of a wrapper. `environment`: exactly this one."""
+    def __init__(self, *options: str, registration_socket: bool = False, environment=None, sockets=None, before=(),
+                 programs=PLUGIN.parent):
+        """`before`: words before the program's, as of a wrapper. `environment`: exactly this one. `programs`: the directory
+        where they are."""
+        self.program = programs / "millrace-csi"
         # Not resolved by a link on the way, as the plugin follows none.
         self.directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="millrace-csi-test-")))
         self.pods = self.directory / "pods"
@@ -68,10 +71,10 @@ class NodePlugin:
     # The process
 
     def start(self):
-        assert PLUGIN.exists(), f"{PLUGIN}: not built: swift build -c release --product millrace-csi"
+        assert self.program.exists(), f"{self.program}: not built: swift build -c release --product millrace-csi"
         self.log = open(self.directory / "plugin.log", "ab")
         self.process = subprocess.Popen(
-            [*self.before, str(PLUGIN), "--endpoint", f"unix://{self.endpoint}", "--node-id", "node-1", *self.options],
+            [*self.before, str(self.program), "--endpoint", f"unix://{self.endpoint}", "--node-id", "node-1", *self.options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd="/",
             env=clean_environment() if self.environment is None else self.environment)
         eventually(self.is_ready, 60, "the plugin's Probe")
