@@ -127,7 +127,7 @@ def test_an_idle_plugin_that_ends_leaves_no_process(own_plugin, server):
 
 def test_two_calls_on_one_volume_abort_the_second(own_plugin, server):
     target = own_plugin.target()
-    server.fault(on="list", delayMs=3000, count=1)
+    server.fault(operation="list", delayMs=3000, count=1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(own_plugin.publish, "pv", target, context_of(server, "set/"), KEYS)
         eventually(lambda: first.done() or target.exists(), 30, "the first call to begin")

@@ -42,6 +42,36 @@ def assert_powerless(pid):
         assert int(status[kind], 16) == 0, (kind, status[kind])
 
 
+def network_sockets(pid) -> list:
+    """Those that listen for TCP or take UDP, as the kernel's tables have them."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{name}").removeprefix("socket:[").removesuffix("]"))
+        except OSError:
+            pass
+    found = []
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            # 0A: LISTEN. A UDP socket without a peer takes from everybody.
+            is_open = words[3] == "0A" if table.startswith("tcp") else words[2].endswith(":0000")
+            if is_open and words[9] in inodes:
+                found.append(f"{table} {words[1]}")
+    return found
+
+
+def test_nothing_listens_on_a_network(plugin, server):
+    target = plugin.target()
+    plugin.publish("pv", target, context_of(server, "set/"), KEYS)
+    assert within(20, (target / "file-001").read_bytes) == b"content of 1\n"
+    for pid in (plugin.process.pid, plugin.pid_of("engine"), plugin.pid_of("keeper")):
+        assert network_sockets(pid) == []
+    # The test would see one.
+    assert len(network_sockets(server.process.pid)) == 1
+    plugin.unpublish("pv", target)
+
+
 def test_engine_and_keeper_give_up_root(open_directory, server):
     """Killed, upgraded, replaced: without any right they go on as well."""
     cache = open_directory / "cache"

@@ -8,7 +8,9 @@ import subprocess
 import grpc
 import pytest
 
-from harness import eventually, within
+from harness import eventually, generated, within
+from harness.mount import ROOT
+from keeper_client import Keeper, fields
 from node_plugin import KEYS, NodePlugin, context_of, csi
 from test_publish import refused
 
@@ -152,15 +154,52 @@ def test_crashes_leave_nothing(counted, server):
         counted.unpublish(f"pv-{number}", target)
 
 
-def test_a_keeper_is_small(own_plugin, server):
-    """Below 8 MiB with sessions in it."""
-    targets = [own_plugin.target() for _ in range(20)]
-    for number, target in enumerate(targets):
-        own_plugin.publish(f"pv-{number}", target, context_of(server, "set/", uid=str(number)), KEYS)
-    assert len({m[2] for m in own_plugin.mounts()}) == 20
-    status = open(f"/proc/{own_plugin.pid_of('keeper')}/status", encoding="ascii").read()
-    # Its own: pages of the program are the page cache's, and a debug build has many.
-    kib = int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1])
-    assert kib < 8 << 10, status
-    for number, target in enumerate(targets):
-        own_plugin.unpublish(f"pv-{number}", target)
+def test_twenty_views_have_one_budget(server, record_property):
+    """480 MiB are read through an engine that has 64 MiB for blocks: all sessions together stay within it."""
+    size = 24 << 20
+    for view in range(20):
+        server.put_generated(f"budget-{view:02}/big", size, view)
+    with NodePlugin("--memory=64Mi") as plugin:
+        targets = [plugin.target() for _ in range(20)]
+        for view, target in enumerate(targets):
+            plugin.publish(f"pv-{view}", target, context_of(server, f"budget-{view:02}/"), KEYS)
+        for view, target in enumerate(targets):
+            with open(target / "big", "rb") as file:
+                assert within(120, file.read) == generated(size, view)
+        status = open(f"/proc/{plugin.pid_of('engine')}/status", encoding="ascii").read()
+        kib = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        record_property("memory", f"20 views, 480 MiB read: the engine's most was {kib >> 10} MiB")
+        # The program itself and what is on its way come on top.
+        assert kib < (64 + 128) << 10, status
+        for view, target in enumerate(targets):
+            plugin.unpublish(f"pv-{view}", target)
+
+
+def test_a_keeper_is_small(tmp_path, record_property):
+    """Below 8 MiB with 500 sessions in it, all of its memory counted: the program and the libraries, too."""
+    program = ROOT / ".build" / "release" / "millrace-keeper"
+    assert program.exists(), f"{program}: not built: swift build -c release --product millrace-keeper"
+    path = tmp_path / "keeper.sock"
+    process = subprocess.Popen([str(program), "--socket", str(path)], env={}, stdin=subprocess.DEVNULL)
+    try:
+        eventually(path.exists, 30, "the keeper's socket")
+        spec = fields((1, "bucket"), (2, "a/prefix/of/some/length/"), (3, "https://s3.example.org"), (15, "0" * 32))
+        with Keeper(path) as keeper:
+            for number in range(500):
+                descriptors = [os.memfd_create("kept") for _ in range(4)]
+                keeper.put(f"session-{number:03}", fields((1, 1), (2, spec), (3, number), (4, bytes(104)), (5, "0.1.0")),
+                           dict(zip(("device", "secrets", "journal", "requests"), descriptors)))
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            # All of them at once, as the next engine takes them.
+            for name in keeper.names():
+                for descriptor in keeper.get(name)[1].values():
+                    os.close(descriptor)
+        status = open(f"/proc/{process.pid}/status", encoding="ascii").read()
+        sizes = {name: int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
+                 for name in ("VmHWM", "VmRSS", "RssAnon")}
+        record_property("memory", f"500 sessions: {sizes} KiB")
+        assert sizes["VmHWM"] < 8 << 10, status
+    finally:
+        process.kill()
+        process.wait(10)
