@@ -35,8 +35,8 @@ final class OperationMetrics: Sendable {
         self.logger = logger
     }
 
-    /// `key`: of the file or directory that was asked about; called only for slow ones.
-    func answered(_ answer: Answer, session: String, key: () -> String) {
+    /// `session`: what is mounted; `key`: of the file or directory that was asked about. Evaluated only for slow ones.
+    func answered(_ answer: Answer, session: @autoclosure () -> String, key: @autoclosure () -> String) {
         let ms = Instant.now.ms(since: answer.started)
         let series = series[Int(answer.operation.rawValue)]
         series.latency.observe(ms / 1000)
@@ -49,7 +49,7 @@ final class OperationMetrics: Sendable {
         guard ms >= slowMs else { return }
         slow.add()
         var fields: Logger.Metadata = [
-            "operation": "\(answer.operation)", "ms": "\(Int(ms))", "mount": "\(session)", "inode": "\(answer.inode)",
+            "operation": "\(answer.operation)", "ms": "\(Int(ms))", "mount": "\(session())", "inode": "\(answer.inode)",
             "key": "\(key())",
         ]
         if let errno = answer.errno { fields["error"] = "\(errno)" }

@@ -92,9 +92,8 @@ final class SessionOperations: Operations {
     // MARK: - Figures and the end
 
     func answered(_ answer: Answer) {
-        metrics.answered(answer, session: description.source) {
-            fileSystem.namespace.key(of: answer.inode)?.description ?? "gone"
-        }
+        metrics.answered(
+            answer, session: description.source, key: fileSystem.namespace.key(of: answer.inode)?.description ?? "gone")
         if isEnded.load(ordering: .relaxed) { closeIfIdle() }
     }
 
