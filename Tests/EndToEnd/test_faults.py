@@ -3,6 +3,7 @@ bytes or a hang."""
 
 import errno
 import os
+import subprocess
 import time
 
 import pytest
@@ -180,6 +181,31 @@ def test_hostile_listings(shared_embedded, mounted, kind):
             return False
 
     within(DEADLINE_S, eventually, is_back, 30, "the listing after the fault")
+
+
+def test_nobody_waits_for_those_who_wait(embedded):
+    """More requests than the mount has threads get no answer from S3; all others are served as ever."""
+    names = [f"stuck/{index}" for index in range(30)]
+    embedded.put("good/file", b"good")
+    for index, name in enumerate(names):
+        embedded.put_generated(name, 100_000, index)
+    with Mount("s3://data", embedded.endpoint, "--request-timeout", "60s") as mount:
+        assert len(within(20, os.listdir, mount.path("stuck"))) == len(names)
+        for name in names:
+            embedded.fault(operation="get", key=name, count=-1, isSilent=True)
+        waiting = [subprocess.Popen(["cat", mount.path(name)], stdout=subprocess.DEVNULL) for name in names]
+        try:
+            eventually(lambda: {entry["key"] for entry in embedded.log() if entry["operation"] == "get"} >= set(names), 30,
+                       "a request for each")
+            assert within(5, mount.read, "good/file") == b"good"
+            assert within(5, os.listdir, mount.path("good")) == ["file"]
+            assert within(5, os.statvfs, mount.directory).f_bsize > 0
+            assert all(process.poll() is None for process in waiting), "one got an answer"
+        finally:
+            for process in waiting:
+                process.kill()
+            for process in waiting:
+                process.wait(20)
 
 
 def test_a_bucket_that_vanishes(embedded):

@@ -72,6 +72,36 @@ def test_a_busy_mount_says_who_holds_it(server):
             holder.wait(10)
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["a-second-signal", "patience"])
+def test_sigterm_on_a_busy_mount_names_its_user_and_waits(server, again):
+    """For ten seconds, or until a second signal comes; then it is detached, and the exit status is 0 all the same."""
+    with Mount("s3://data", server.endpoint) as mount:
+        holder = subprocess.Popen(["sleep", "60"], cwd=mount.directory)
+        try:
+            mount.process.send_signal(signal.SIGTERM)
+            eventually(lambda: str(holder.pid) in mount.log, 10, "the user's name")
+            assert mount.process.poll() is None and is_mounted(mount.directory) and mount.read("small") == b"small"
+            if again:
+                mount.process.send_signal(signal.SIGTERM)
+            assert mount.process.wait(20) == 0
+            assert not is_mounted(mount.directory)
+        finally:
+            holder.kill()
+            holder.wait()
+        mount.stop = lambda *_: 0  # it has ended
+
+
+def test_a_busy_mount_ends_when_its_user_leaves(server):
+    with Mount("s3://data", server.endpoint) as mount:
+        holder = subprocess.Popen(["sleep", "60"], cwd=mount.directory)
+        mount.process.send_signal(signal.SIGTERM)
+        eventually(lambda: str(holder.pid) in mount.log, 10, "the user's name")
+        holder.kill()
+        holder.wait()
+        assert mount.process.wait(20) == 0 and "Unmounted." in mount.log
+        mount.stop = lambda *_: 0
+
+
 def test_unmount_command_ends_the_foreground_process(server):
     with Mount("s3://data", server.endpoint) as mount:
         millrace("unmount", mount.directory, check=True)
