@@ -2,22 +2,33 @@
 
 import errno
 import os
+import re
 import subprocess
+import urllib.request
 
 import pytest
 
 from harness import Embedded, Mount, eventually, generated, within
+from harness.servers import free_port
 
 ODD = [
     "new\nline", "tab\tand\x01control\x7f", "🦆🌊", "e\u0301", "é", "back\\slash", "quote\"'", " ", "*?[", "-rf", "...",
-    "x" * 255, "%2F%25", "a+b=c&d", "trailing.", "&lt;",
+    "x" * 255, "%2F%25", "a+b=c&d", "trailing.", "&lt;", "Case", "case",
 ]
 
 
 @pytest.fixture(scope="module")
 def mount(shared_embedded):
-    with Mount("s3://data", shared_embedded.endpoint, "--metadata-ttl", "100ms") as mount:
+    address = f"127.0.0.1:{free_port()}"
+    with Mount("s3://data", shared_embedded.endpoint, "--metadata-ttl", "100ms", "--metrics", address) as mount:
+        mount.metrics = f"http://{address}/metrics"
         yield mount
+
+
+def hidden(mount) -> int:
+    """Names that the mount could not show so far."""
+    with urllib.request.urlopen(mount.metrics, timeout=20) as answer:
+        return int(re.search(r"^millrace_namespace_hidden_total (\d+)", answer.read().decode(), re.M).group(1))
 
 
 def listed(mount, path: str) -> list:
@@ -65,6 +76,7 @@ def test_markers_are_directories(mount, shared_embedded):
 
 
 def test_keys_that_cannot_be_shown_break_nothing(mount, shared_embedded):
+    before = hidden(mount)
     for key in ["bad//x", "bad/./x", "bad/../x", "bad/" + "n" * 256, "bad/good", "bad/sub//x", "bad/sub/ok"]:
         shared_embedded.put(key, b"1")
     assert listed(mount, "bad") == ["good", "sub"]
@@ -72,6 +84,8 @@ def test_keys_that_cannot_be_shown_break_nothing(mount, shared_embedded):
     with pytest.raises(OSError) as error:
         os.stat(mount.path("bad/" + "n" * 256))
     assert error.value.errno == errno.ENAMETOOLONG
+    assert hidden(mount) >= before + 4
+    assert "bad/./" in mount.log and "n" * 256 in mount.log
 
 
 def test_an_empty_object_and_one_of_5_tebibytes(mount, shared_embedded):
