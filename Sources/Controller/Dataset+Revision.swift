@@ -1,5 +1,15 @@
 import Kubernetes
 
+extension Dataset.RevisionRecord {
+    /// The ID that a volume has which shows the newest revision to each pod that starts.
+    public static let newest = "newest"
+
+    /// `s3://bucket/key` of the object that says which revision is the newest: beside the manifests.
+    public var pointer: String {
+        manifest.lastIndex(of: "/").map { manifest[...$0] + Self.newest } ?? Self.newest
+    }
+}
+
 extension Dataset {
     /// Which state of the data pods see.
     public struct Revision: Codable, Sendable, Equatable {
@@ -9,6 +19,9 @@ extension Dataset {
         public var schedule: String?
         /// Revisions that are kept though no volume shows them. Default: 3.
         public var keep: Int?
+        /// Volumes show pods that start the newest revision, and pods that run the one they started with; or all their pods
+        /// the one that was the newest when the volume was made. Default: true.
+        public var rollForward: Bool?
         public var store: Store?
         public init(policy: String) { self.policy = policy }
     }
@@ -37,6 +50,8 @@ extension Dataset {
         public var region: String?
         public var pathStyle: Bool?
         public var createdAt: String
+        /// Since when pods that start get it, where volumes roll forward; nil: never yet.
+        public var readyAt: String?
         public var objects: Int
         public var bytes: Int
         /// Equal for equal contents.
@@ -66,6 +81,8 @@ extension Dataset {
         public var next: String?
         /// The value of the annotation that asked for the last one.
         public var request: String?
+        /// The revision that the pointer in the store leads to, or led to before a later one that isn't recorded yet.
+        public var current: String?
         public init(phase: String, message: String) {
             self.phase = phase
             self.message = message
@@ -73,6 +90,8 @@ extension Dataset {
     }
 
     public var isPinned: Bool { spec.revision?.policy == "Pinned" }
+
+    public var rollsForward: Bool { isPinned && spec.revision?.rollForward != false }
 
     /// Tells sources apart: a revision of another one is of no use.
     public var sourceDigest: String {
@@ -83,5 +102,11 @@ extension Dataset {
     /// What new volumes show.
     public var newestRevision: RevisionRecord? {
         status?.revisions?.filter { $0.source == sourceDigest }.max { $0.id < $1.id }
+    }
+
+    /// What volumes that are made now are made of: where they roll forward, not before the pointer is there.
+    public var mountableRevision: RevisionRecord? {
+        guard rollsForward else { return newestRevision }
+        return newestRevision?.readyAt == nil && status?.revision?.current == nil ? nil : newestRevision
     }
 }

@@ -109,7 +109,7 @@ public enum DatasetStatus {
         if let problem = dataset.spec.source.problem { return not("SourceInvalid", problem) }
         if credentials.status == "False" { return not(credentials.reason, credentials.message) }
         if source.status == "False" { return not(source.reason, source.message) }
-        if dataset.isPinned, dataset.newestRevision == nil {
+        if dataset.isPinned, dataset.mountableRevision == nil {
             let message = dataset.status?.revision.map { "\($0.phase): \($0.message)" } ?? "It is made soon."
             return not("RevisionPending", "There is no revision of this source yet. \(message)")
         }

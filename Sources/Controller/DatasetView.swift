@@ -11,6 +11,8 @@ public struct DatasetView: Sendable, Equatable {
     public var policy: String?
     /// The snapshot that is shown, where the policy is Pinned.
     public var revision: Dataset.RevisionRecord?
+    /// Each pod that starts is shown the newest one.
+    public var rollsForward = false
     /// How nodes' caches treat it. Not part of the digest: nobody's volume is made anew for it.
     public var cache: Dataset.Cache?
     /// The Dataset that it comes from; nil for a class with plain S3 parameters.
@@ -33,7 +35,8 @@ public struct DatasetView: Sendable, Equatable {
         }
         mount = dataset.spec.mount
         policy = dataset.spec.revision?.policy
-        revision = dataset.isPinned ? dataset.newestRevision : nil
+        revision = dataset.isPinned ? dataset.mountableRevision : nil
+        rollsForward = dataset.rollsForward
         cache = dataset.spec.cache
         self.dataset = dataset.key
         datasetUID = dataset.metadata.uid
@@ -55,8 +58,9 @@ public struct DatasetView: Sendable, Equatable {
         var attributes = lastingAttributes
         attributes[Names.allowedNamespaces] = namespace
         if let revision {
-            attributes[Names.revision] = revision.id
-            attributes["manifest"] = revision.manifest
+            // A volume's attributes never change: one that rolls forward names the pointer.
+            attributes[Names.revision] = rollsForward ? Dataset.RevisionRecord.newest : revision.id
+            attributes["manifest"] = rollsForward ? revision.pointer : revision.manifest
             attributes["manifestEndpoint"] = revision.endpoint
             attributes["manifestRegion"] = revision.region
             attributes["manifestPathStyle"] = revision.pathStyle.map(String.init)

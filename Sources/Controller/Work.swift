@@ -108,7 +108,7 @@ extension Tables {
         if let old, old.spec == dataset.spec, old.metadata.uid == dataset.metadata.uid,
             old.metadata.isBeingDeleted == dataset.metadata.isBeingDeleted
         {
-            if dataset.isPinned, old.newestRevision != dataset.newestRevision {
+            if dataset.isPinned, old.mountableRevision != dataset.mountableRevision {
                 return concerned(byDataset: dataset.key)
             }
             return old.status?.revision == dataset.status?.revision ? [] : [.dataset(dataset.key)]

@@ -39,6 +39,15 @@ public final class EngineClient: Sendable {
             objects: UInt64(clamping: fields.number(EngineRequest.Tag.objects) ?? 0))
     }
 
+    /// The ID of the revision that the spec's pointer leads to now.
+    public func newestRevision(
+        of spec: SessionSpec, _ credentials: SessionCredentials, timeoutMs: Int
+    ) throws(NodeError) -> String {
+        let request = EngineRequest.newestRevision(spec, secrets: try credentials.sealed())
+        return try client.call(request.frame, timeoutMs: timeoutMs).fields.required(
+            EngineRequest.Tag.revision, "the revision")
+    }
+
     public func drain(timeoutMs: Int = 10_000) throws(NodeError) {
         try client.call(EngineRequest.drain.frame, timeoutMs: timeoutMs)
     }

@@ -52,6 +52,8 @@ public enum EngineRequest: Sendable {
     case statistics(id: String)
     /// Answer what is under way, leave the sessions to the keeper, then exit.
     case drain
+    /// Which revision the spec's pointer leads to.
+    case newestRevision(SessionSpec, secrets: Descriptor)
 
     enum Tag {
         static let id: UInt16 = 1
@@ -62,6 +64,7 @@ public enum EngineRequest: Sendable {
         static let failure: UInt16 = 6
         static let bytes: UInt16 = 7
         static let objects: UInt16 = 8
+        static let revision: UInt16 = 9
     }
 
     public var frame: Frame {
@@ -85,6 +88,9 @@ public enum EngineRequest: Sendable {
             fields.add(Tag.id, id)
             return Frame(.statistics, fields)
         case .drain: return Frame(.drain)
+        case .newestRevision(let spec, let secrets):
+            fields.add(Tag.spec, spec.fields)
+            return Frame(.newestRevision, fields, [secrets])
         }
     }
 
@@ -107,6 +113,9 @@ public enum EngineRequest: Sendable {
         case (.sessions, 0): self = .sessions
         case (.statistics, 0): self = .statistics(id: try fields.required(Tag.id, "the session's id"))
         case (.drain, 0): self = .drain
+        case (.newestRevision, 1):
+            self = .newestRevision(
+                try SessionSpec(Fields(decoding: fields.bytes(Tag.spec) ?? [])), secrets: frame.descriptors[0])
         default: throw .refused(.unsupported, "not a request to an engine: \(frame.kind)")
         }
     }
@@ -144,6 +153,12 @@ extension Frame {
         var fields = Fields()
         fields.add(EngineRequest.Tag.bytes, Int(clamping: statistics.bytes))
         fields.add(EngineRequest.Tag.objects, Int(clamping: statistics.objects))
+        return Frame(.done, fields)
+    }
+
+    public static func revision(_ id: String) -> Frame {
+        var fields = Fields()
+        fields.add(EngineRequest.Tag.revision, id)
         return Frame(.done, fields)
     }
 }

@@ -17,6 +17,7 @@ public struct Frame: Sendable {
         case sessions = 35
         case statistics = 36
         case drain = 37
+        case newestRevision = 38
         // Answers.
         case done = 0x8000
         case failure = 0x8001

@@ -72,12 +72,23 @@ public struct SessionSpec: Equatable, Hashable, Sendable {
         public var pathStyle: Bool?
         /// The session's credentials are for the manifest alone; the dataset is public.
         public var isDatasetAnonymous = false
+        /// The key of the object that says which revision is the newest, for a volume that shows that to each pod that
+        /// starts. `id` and `key` are of the revision that the session shows; before it is known, `key` is this one.
+        public var pointer: String?
 
         public init(id: String, bucket: String, key: String) {
             self.id = id
             self.bucket = bucket
             self.key = key
         }
+    }
+
+    /// With the revision that a pointer led to.
+    public mutating func show(revision id: String) {
+        guard let pointer = revision?.pointer else { return }
+        revision?.id = id
+        let directory = pointer.lastIndex(of: "/").map { pointer[...$0] } ?? ""
+        revision?.key = "\(directory)\(id).manifest"
     }
 
     /// What a web server has: an index or a list at a URL, or the lines of a list.
@@ -116,6 +127,7 @@ extension SessionSpec {
         static let revisionRegion: UInt16 = 20
         static let revisionPathStyle: UInt16 = 21
         static let isDatasetAnonymous: UInt16 = 22
+        static let revisionPointer: UInt16 = 25
         static let webURL: UInt16 = 23
         static let webLine: UInt16 = 24
         static let dataset: UInt16 = 40
@@ -149,6 +161,7 @@ extension SessionSpec {
             fields.add(Tag.revisionRegion, revision.region)
             if let style = revision.pathStyle { fields.add(Tag.revisionPathStyle, style) }
             fields.add(Tag.isDatasetAnonymous, revision.isDatasetAnonymous)
+            fields.add(Tag.revisionPointer, revision.pointer)
         }
         if let web {
             fields.add(Tag.webURL, web.url)
@@ -185,6 +198,7 @@ extension SessionSpec {
             revision.region = fields.text(Tag.revisionRegion)
             revision.pathStyle = fields.flag(Tag.revisionPathStyle)
             revision.isDatasetAnonymous = fields.flag(Tag.isDatasetAnonymous) ?? false
+            revision.pointer = fields.text(Tag.revisionPointer)
             self.revision = revision
         }
         let lines = fields.all(Tag.webLine).map { String(decoding: $0, as: UTF8.self) }

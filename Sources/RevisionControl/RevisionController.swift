@@ -5,17 +5,15 @@ import Manifests
 import PrometheusMetrics
 import Threads
 
-import struct S3.RevisionKey
-
 /// Makes revisions of pinned Datasets, keeps them, and removes those that nobody needs. Its word is the Dataset's
 /// status: what is recorded there is what volumes are made of.
 public final class RevisionController: Sendable {
-    private let client: Client
-    private let store: any RevisionStore
-    private let jobs: RevisionJobs
-    private let events: EventRecorder
-    private let logger: Logger
-    private let now: @Sendable () -> Int
+    let client: Client
+    let store: any RevisionStore
+    let jobs: RevisionJobs
+    let events: EventRecorder
+    let logger: Logger
+    let now: @Sendable () -> Int
     private let loop: ControlLoop
     let datasets: ObjectTable<Dataset>
     let volumes: ObjectTable<PersistentVolume>
@@ -25,7 +23,7 @@ public final class RevisionController: Sendable {
     private let written = Locked<[ObjectKey: Int]>([:])
     private let built: Counter
     private let failed: Counter
-    private let removed: Counter
+    let removed: Counter
 
     /// A Dataset that goes is let go after so long though its manifests can't be deleted.
     static let leaveSeconds = 600
@@ -73,12 +71,6 @@ public final class RevisionController: Sendable {
         return (ObjectKey(namespace: parts[0], name: parts[1]), id)
     }
 
-    /// By what the API server says now: the table may not have a volume yet that was made a moment ago.
-    private func used(_ key: ObjectKey) async throws(APIError) -> Set<String> {
-        let volumes = try await client.list(PersistentVolume.self)
-        return Set(volumes.items.compactMap { Self.shown(by: $0) }.filter { $0.dataset == key }.map(\.id))
-    }
-
     // MARK: One Dataset
 
     func reconcile(_ key: ObjectKey) async -> WorkOutcome {
@@ -98,9 +90,11 @@ public final class RevisionController: Sendable {
             for step in plan.steps {
                 switch step {
                 case .wait(let until):
-                    if until < .max { outcome = .again(afterMs: max(until - now(), 1) * 1000) }
+                    if until < .max { outcome = Self.sooner(outcome, afterMs: max(until - now(), 1) * 1000) }
                 case .refuse(let why): try await write(state("Failed", why, of: dataset), to: dataset)
-                case .remove(let records): try await remove(records, from: dataset)
+                case .point(let record): startPointing(dataset, to: record)
+                case .remove(let records):
+                    if try await remove(records, from: dataset) { outcome = Self.sooner(outcome, afterMs: 60_000) }
                 case .leave: return try await leave(dataset)
                 case .build(let why, let request): try await startBuild(of: dataset, why, request)
                 }
@@ -112,6 +106,10 @@ public final class RevisionController: Sendable {
                 metadata: ["dataset": "\(key)", "error": "\(error)"])
             return .failed(atLeastMs: (error.retryAfterSeconds ?? 0) * 1000)
         }
+    }
+
+    private static func sooner(_ outcome: WorkOutcome, afterMs: Int) -> WorkOutcome {
+        if case .again(let ms) = outcome { .again(afterMs: min(ms, afterMs)) } else { .again(afterMs: afterMs) }
     }
 
     // MARK: Making one
@@ -126,10 +124,15 @@ public final class RevisionController: Sendable {
             try await client.addFinalizer(RevisionPlan.finalizer, to: dataset)
         }
         try await write(state("Building", "A revision is being made, as \(why).", of: dataset), to: dataset)
+        startTask(key) { [self] in await build(dataset, request) }
+    }
+
+    /// One at a time for a Dataset; looks at it again at the end.
+    func startTask(_ key: ObjectKey, _ body: @escaping @Sendable () async -> Void) {
         building.withLock { building in
             guard building[key] == nil else { return }
             building[key] = Task { [self] in
-                await build(dataset, request)
+                await body()
                 self.building.withLock { _ = $0.removeValue(forKey: key) }
                 if !Task.isCancelled { loop.enqueue(key) }
             }
@@ -199,7 +202,7 @@ public final class RevisionController: Sendable {
         do {
             let current = try await client.get(Dataset.self, dataset.key.name, namespace: dataset.key.namespace)
             let known = Set((current.status?.revisions ?? []).map(\.id))
-            let used = try await used(dataset.key)
+            let used = try await used(current)
             for id in try await store.ids(job) where !known.contains(id) && !used.contains(id) {
                 try await store.remove(id: id, job)
                 removed.add()
@@ -209,63 +212,17 @@ public final class RevisionController: Sendable {
         }
     }
 
-    // MARK: Removing
-
-    /// First from the status, so that no volume is made of it any more; then, where no volume shows it, in the store.
-    private func remove(_ records: [Dataset.RevisionRecord], from dataset: Dataset) async throws(APIError) {
-        let gone = Set(records.map(\.id)).subtracting(try await used(dataset.key))
-        guard !gone.isEmpty else { return }
-        let left = (dataset.status?.revisions ?? []).filter { !gone.contains($0.id) }
-        try await patch(dataset, ["revisions": .array(left.map(\.json))], only: dataset.metadata.resourceVersion)
-        // A volume that was made of it meanwhile keeps it.
-        let late = try await used(dataset.key)
-        do throws(RevisionFailure) {
-            let job = try await jobs.job(for: dataset)
-            for record in records where gone.contains(record.id) && !late.contains(record.id) {
-                // Of another store than the present one: it is not ours to reach any more.
-                guard
-                    record.manifest
-                        == "s3://\(job.store.bucket)/\(job.place(of: record.id)?.objectKey.description ?? "")"
-                else { continue }
-                try await store.remove(id: record.id, job)
-                removed.add()
-            }
-        } catch {
-            // It is an orphan then, and goes with the next build.
-            logger.warning("a manifest is left", metadata: ["dataset": "\(dataset.key)", "error": "\(error)"])
-        }
-    }
-
-    /// The Dataset is being deleted, and no volume shows a revision of it.
-    private func leave(_ dataset: Dataset) async throws(APIError) -> WorkOutcome {
-        guard try await used(dataset.key).isEmpty else { return .again(afterMs: 10_000) }
-        do throws(RevisionFailure) {
-            let job = try await jobs.job(for: dataset)
-            for id in try await store.ids(job) {
-                try await store.remove(id: id, job)
-                removed.add()
-            }
-        } catch {
-            let since = dataset.metadata.deletionTimestamp.flatMap { Moment.seconds($0) } ?? now()
-            guard now() - since >= Self.leaveSeconds else { return .failed(atLeastMs: 5_000) }
-            await events.record(
-                .warning, on: ObjectReference(dataset), reason: "ManifestsLeft",
-                message: "\(error.description); what is under \(RevisionKey.directory) is left there")
-        }
-        try await client.removeFinalizer(RevisionPlan.finalizer, from: dataset)
-        return .done
-    }
-
     // MARK: Status
 
-    private func state(_ phase: String, _ message: String, of dataset: Dataset) -> Dataset.RevisionState {
+    func state(_ phase: String, _ message: String, of dataset: Dataset) -> Dataset.RevisionState {
         var state = Dataset.RevisionState(phase: phase, message: message)
         state.lastAttempt = dataset.status?.revision?.lastAttempt
         state.request = dataset.status?.revision?.request
+        state.current = dataset.status?.revision?.current
         return state
     }
 
-    private func write(
+    func write(
         _ state: Dataset.RevisionState, adding record: Dataset.RevisionRecord? = nil, to dataset: Dataset
     ) async throws(APIError) {
         var state = state
@@ -287,7 +244,7 @@ public final class RevisionController: Sendable {
     }
 
     /// - Parameter version: fails with a conflict where the Dataset is another one by now, as a list is replaced whole.
-    private func patch(_ dataset: Dataset, _ status: JSON, only version: String?) async throws(APIError) {
+    func patch(_ dataset: Dataset, _ status: JSON, only version: String?) async throws(APIError) {
         var patch: JSON = ["status": status]
         patch.set("metadata", "uid", to: dataset.metadata.uid.map { .string($0) })
         patch.set("metadata", "resourceVersion", to: version.map { .string($0) })

@@ -8,6 +8,7 @@ extension Dataset.RevisionRecord {
             "objects": .integer(objects), "bytes": .integer(bytes), "digest": .string(digest),
             "source": .string(source),
         ]
+        json["readyAt"] = readyAt.map { .string($0) }
         json["endpoint"] = endpoint.map { .string($0) }
         json["region"] = region.map { .string($0) }
         json["pathStyle"] = pathStyle.map { .bool($0) }
@@ -16,7 +17,8 @@ extension Dataset.RevisionRecord {
 }
 
 extension Dataset.RevisionState {
-    /// A merge patch leaves out nothing that was there before, so what isn't set is null.
+    /// A merge patch leaves out nothing that was there before, so what isn't set is null; but for `current`, which is
+    /// written by who moves the pointer, and by nobody else.
     var json: JSON {
         [
             "phase": .string(phase), "message": .string(String(message.prefix(1024))),

@@ -6,6 +6,8 @@ public struct RevisionPlan: Equatable, Sendable {
     public enum Step: Equatable, Sendable {
         /// A new revision, for this reason; `request`: the annotation's value that asks for it.
         case build(why: String, request: String?)
+        /// Pods that start get it from now on, where their volumes roll forward.
+        case point(Dataset.RevisionRecord)
         /// Manifests that nobody needs.
         case remove([Dataset.RevisionRecord])
         /// The Dataset goes: all its manifests, and then the finalizer.
@@ -22,6 +24,8 @@ public struct RevisionPlan: Equatable, Sendable {
     public static let defaultKeep = 3
     /// A failed attempt is made again after so long, and not before, whatever else asks for one.
     static let retrySeconds = 60
+    /// Between the clocks of the API server and of this process.
+    static let clockSlackSeconds = 60
 
     /// - Parameters:
     ///   - used: IDs of revisions that volumes show.
@@ -34,8 +38,15 @@ public struct RevisionPlan: Equatable, Sendable {
             return RevisionPlan(steps: used.isEmpty ? [.leave] : [])
         }
         var steps: [Step] = []
-        let unneeded = unneeded(records, dataset, used: used)
-        if !unneeded.isEmpty { steps.append(.remove(unneeded)) }
+        let newest = dataset.newestRevision
+        if newest == nil || newest?.id == dataset.status?.revision?.current {
+            let unneeded = unneeded(records, dataset, used: used)
+            if !unneeded.isEmpty { steps.append(.remove(unneeded)) }
+        } else if dataset.isPinned, let newest {
+            // Nothing is removed meanwhile: where the pointer leads just now isn't known for certain.
+            let patience = patience(dataset)
+            steps.append(now < patience ? .wait(until: patience) : .point(newest))
+        }
         guard dataset.isPinned, dataset.spec.source.problem == nil else { return RevisionPlan(steps: steps) }
         if let problem = problem(dataset) { return RevisionPlan(steps: steps + [.refuse(problem)]) }
         steps.append(next(dataset, now))
@@ -49,8 +60,24 @@ public struct RevisionPlan: Equatable, Sendable {
     ) -> [Dataset.RevisionRecord] {
         let current = records.filter { $0.source == dataset.sourceDigest }.sorted { $0.id > $1.id }
         let keep = dataset.isPinned ? max(dataset.spec.revision?.keep ?? defaultKeep, 1) : 1
-        let kept = Set(current.prefix(keep).map(\.id)).union(used)
+        // The pointer's, too: until it has moved, pods get that one.
+        let pointed = dataset.status?.revision?.current
+        let kept = Set(current.prefix(keep).map(\.id) + [pointed].compactMap { $0 }).union(used)
         return records.filter { !kept.contains($0.id) }.sorted { $0.id < $1.id }
+    }
+
+    /// Those that pods may show whose volumes roll forward: a pod has what was the newest at some time since it was made.
+    ///
+    /// - Parameter oldest: when the oldest of these pods was made, in seconds since 1970.
+    static func held(_ records: [Dataset.RevisionRecord], since oldest: Int) -> Set<String> {
+        var held: Set<String> = []
+        // When the next one took its place.
+        var end = Int.max
+        for record in records.sorted(by: { $0.id > $1.id }) {
+            if end > oldest - clockSlackSeconds { held.insert(record.id) }
+            end = record.readyAt.flatMap { Moment.seconds($0) } ?? end
+        }
+        return held
     }
 
     private static func problem(_ dataset: Dataset) -> String? {
@@ -81,6 +108,12 @@ public struct RevisionPlan: Equatable, Sendable {
         return nil
     }
 
+    /// When what failed may be tried again, in seconds since 1970; 0: nothing did.
+    private static func patience(_ dataset: Dataset) -> Int {
+        guard let state = dataset.status?.revision, state.phase == "Failed" else { return 0 }
+        return state.lastAttempt.flatMap { Moment.seconds($0) }.map { $0 + retrySeconds } ?? 0
+    }
+
     private static func next(_ dataset: Dataset, _ now: Int) -> Step {
         let state = dataset.status?.revision
         let attempted = state?.lastAttempt.flatMap { Moment.seconds($0) }
@@ -97,9 +130,8 @@ public struct RevisionPlan: Equatable, Sendable {
             if due <= now { why = "the schedule says so" }
         }
         guard let why else { return due == .max ? .wait(until: .max) : .wait(until: due) }
-        if state?.phase == "Failed", let attempted, now < attempted + retrySeconds {
-            return .wait(until: attempted + retrySeconds)
-        }
+        let patience = patience(dataset)
+        if now < patience { return .wait(until: patience) }
         return .build(why: why, request: request)
     }
 }

@@ -14,6 +14,8 @@ public protocol RevisionStore: Sendable {
     ) async throws(RevisionFailure) -> ManifestInfo?
     /// Deletes a revision's manifest; that there is none is success.
     func remove(id: String, _ job: RevisionJob) async throws(RevisionFailure)
+    /// Has the pointer lead to this revision; nil: there is none any more.
+    func point(to id: String?, _ job: RevisionJob) async throws(RevisionFailure)
     /// IDs of all manifests that are there for the Dataset.
     func ids(_ job: RevisionJob) async throws(RevisionFailure) -> [String]
 }
@@ -29,6 +31,11 @@ public struct RevisionJob: Sendable {
 
     public func place(of id: String) -> RevisionKey? {
         RevisionKey(prefix: store.prefix ?? "", owner: owner, name: "\(id).manifest")
+    }
+
+    /// Of the object that says which revision is the newest.
+    public var pointer: RevisionKey? {
+        RevisionKey(prefix: store.prefix ?? "", owner: owner, name: Dataset.RevisionRecord.newest)
     }
 
     public var prefix: ObjectKey { ObjectKey(Dataset.S3Source.directory(source.prefix, nil)) }
@@ -108,6 +115,21 @@ public final class S3RevisionStore: RevisionStore {
         }
         if case .failure(let error) = result {
             throw RevisionFailure("the manifest \(id) can't be deleted from bucket \(job.store.bucket): \(error)")
+        }
+    }
+
+    public func point(to id: String?, _ job: RevisionJob) async throws(RevisionFailure) {
+        guard let key = job.pointer else { return }
+        let client = try self.client(storeSource(job), job.storeCredentials, "store")
+        let result = await withCheckedContinuation { continuation in
+            if let id {
+                client.replace(key, RevisionPointer.bytes(of: id)) { continuation.resume(returning: $0) }
+            } else {
+                client.delete(key) { continuation.resume(returning: $0) }
+            }
+        }
+        if case .failure(let error) = result {
+            throw RevisionFailure("\(key.objectKey) can't be written to bucket \(job.store.bucket): \(error)")
         }
     }
 

@@ -22,6 +22,20 @@ import Testing
         #expect(try VolumeAttributes(other).view.revision == nil)
     }
 
+    @Test("C11: a volume that rolls forward shows what the pointer leads to")
+    func pointer() throws {
+        var view = try VolumeAttributes([
+            "bucket": "b", "manifest": "s3://store/x/newest", "millrace.dev/revision": "newest",
+        ]).view
+        #expect(view.revision?.pointer == "x/newest")
+        view.show(revision: "r7")
+        #expect(view.revision?.id == "r7" && view.revision?.key == "x/r7.manifest")
+        var pinned = try VolumeAttributes(pinned).view
+        let before = pinned
+        pinned.show(revision: "r7")
+        #expect(pinned == before)
+    }
+
     @Test func keysOfAPublicDatasetAreForItsManifest() throws {
         let attributes = try VolumeAttributes(
             pinned.merging(["anonymous": "true", "manifestEndpoint": "http://s:9"]) { $1 })

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Kubernetes
 import KubernetesTestSupport
 import Testing
@@ -113,6 +114,29 @@ import Testing
     ]) func takes(_ spec: String) throws {
         let (status, message) = try create(JSON(parsing: spec))
         #expect(status == 201, "\(message)")
+    }
+
+    /// A VolumeManager's volume: id, replicas, sourceType, accessMode, labels, options, nodeAffinity, tolerations.
+    @Test("V1: all that a VolumeManager says of a volume has its place in a Dataset")
+    func volumeManager() throws {
+        let spec = try JSON(
+            parsing: #"""
+                {"access": "ReadOnly", "mount": {"readAhead": "8Mi", "uid": 1000},
+                 "source": {"s3": {"prefix": "data/", "endpoint": "http://minio:9000"}},
+                 "publish": {"namespaceSelector": {"matchLabels": {"team": "a"}}, "claimName": "vol1", "capacity": "5Gi"},
+                 "warm": {"replicas": 2, "distribution": {"*.csv": 1, "*.bin": 2}, "schedule": "*/5 * * * *",
+                  "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                   {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]}},
+                  "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]}}
+                """#)
+        let (status, message) = try create(spec)
+        #expect(status == 201, "\(message)")
+        var object: JSON = ["metadata": ["name": "vol1", "labels": ["key": "value"]]]
+        object["spec"] = spec.merged(with: ["source": ["s3": ["bucket": "bkt"]]])
+        let dataset = try JSONDecoder().decode(Dataset.self, from: Data(object.bytes))
+        #expect(dataset.spec.warm?.replicas == 2 && dataset.spec.warm?.distribution == ["*.csv": 1, "*.bin": 2])
+        #expect(dataset.spec.warm?.nodeAffinity != nil && dataset.spec.warm?.tolerations?.count == 1)
+        #expect(dataset.metadata.labels == ["key": "value"] && dataset.spec.publish?.capacity == "5Gi")
     }
 
     @Test func theSwiftTypesKnowEveryFieldOfTheSchema() throws {

@@ -62,6 +62,7 @@ import Testing
         var spec = Dataset.Spec(source: Dataset.Source(s3: .init(bucket: "bkt")))
         spec.secretRef = Dataset.LocalReference(name: "keys")
         spec.revision = Dataset.Revision(policy: "Pinned")
+        spec.revision?.rollForward = false
         var dataset = Dataset(metadata: ObjectMeta(name: "d", namespace: "n"), spec: spec)
         let source = dataset.sourceDigest
         dataset.status = Dataset.Status()
@@ -83,6 +84,19 @@ import Testing
         live.spec.revision?.policy = "Live"
         #expect(DatasetView(live, subPath: nil).digest != first.digest)
         #expect(DatasetView(live, subPath: nil).attributes(forNamespace: "n")["manifest"] == nil)
+    }
+
+    @Test("C11: a volume that rolls forward names the pointer, and isn't made before that is there")
+    func rollForward() {
+        var dataset = pinned(["r1"])
+        dataset.spec.revision?.rollForward = nil
+        dataset.status?.revisions?[0].manifest = "s3://bkt/.millrace/revisions/u/r1.manifest"
+        #expect(DatasetView(dataset, subPath: nil).revision == nil)
+        dataset.status?.revision = Dataset.RevisionState(phase: "Ready", message: "")
+        dataset.status?.revision?.current = "r1"
+        let attributes = DatasetView(dataset, subPath: nil).attributes(forNamespace: "n")
+        #expect(attributes["manifest"] == "s3://bkt/.millrace/revisions/u/newest")
+        #expect(attributes["millrace.dev/revision"] == "newest")
     }
 
     @Test func aPublicSourcesManifestIsReadWithTheStoresKeys() {

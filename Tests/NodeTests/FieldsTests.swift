@@ -64,6 +64,7 @@ import Testing
         pinned.revision?.region = "r"
         pinned.revision?.pathStyle = true
         pinned.revision?.isDatasetAnonymous = true
+        pinned.revision?.pointer = "a/newest"
         #expect(try SessionSpec(Fields(decoding: pinned.fields.encoded)) == pinned)
         for web in [
             SessionSpec.Web(url: "http://h/"), SessionSpec.Web(url: nil, urls: ["http://h/a", "http://h/b c"]),

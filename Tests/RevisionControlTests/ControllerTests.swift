@@ -1,4 +1,5 @@
 import Controller
+import Glibc
 import Kubernetes
 import KubernetesTestSupport
 import Manifests
@@ -46,8 +47,12 @@ import class S3.TransferEngine
     }
 
     private func manifests() -> [String] {
-        s3.keys("bkt").map(\.description).filter { $0.hasPrefix(".millrace/") }
+        s3.keys("bkt").map(\.description).filter { $0.hasSuffix(".manifest") }
     }
+    private func pointers() -> [String] {
+        s3.keys("bkt").map(\.description).filter { $0.hasPrefix(".millrace/") && $0.hasSuffix("/newest") }
+    }
+    private func current() -> String? { server.dataset("iris")?.at("status", "revision", "current")?.string }
 
     private func tick(_ seconds: Int) { clock.withLock { $0 += seconds } }
 
@@ -104,6 +109,60 @@ import class S3.TransferEngine
         }
     }
 
+    @Test("C11: volumes roll forward, and what their pods may show is kept until they end")
+    func pointers() async throws {
+        // The API server's clock says when pods were made.
+        clock.withLock { $0 = Int(time(nil)) }
+        server.add(dataset: "iris", endpoint: s3.endpoint, ["policy": "Pinned", "keep": 1])
+        try await running { _ in
+            await eventually("the first") { current() != nil && server.revisions("iris").first == current() }
+            #expect(pointers().count == 1)
+            let first = try #require(current())
+            server.add(volume: "v1", showing: "newest", of: "iris", claim: "c1")
+            server.create(
+                Pod.resource,
+                [
+                    "metadata": ["name": "reader"],
+                    "spec": ["volumes": [["name": "d", "persistentVolumeClaim": ["claimName": "c1"]]]],
+                ], namespace: "courses")
+            for round in 2...4 {
+                s3.put("bkt", "data/new\(round)", "x")
+                tick(300)
+                request("\(round)")
+                await eventually("revision \(round) is the newest") {
+                    server.revisions("iris").count == round && server.revisions("iris").max() == current()
+                }
+            }
+            // The pod that runs may have each of them: its mount is made at any time from now on.
+            #expect(server.revisions("iris").contains(first) && manifests().count == 4)
+            server.delete(Pod.resource, "reader", namespace: "courses")
+            server.patch(Dataset.resource, "iris", namespace: "courses", ["metadata": ["labels": ["look": "again"]]])
+            await eventually("the newest is left") {
+                server.revisions("iris") == [current()] && manifests().count == 1
+            }
+        }
+    }
+
+    @Test func aPointerThatCannotBeWrittenIsTold() async throws {
+        server.add(dataset: "iris", endpoint: s3.endpoint, ["policy": "Pinned"])
+        try await running { _ in
+            await eventually("ready") { current() != nil }
+            let first = current()
+            s3.put("bkt", "data/new", "x")
+            s3.inject(.status(403, "AccessDenied", on: .put, key: pointers().first, count: -1))
+            tick(60)
+            request("1")
+            await eventually("told") {
+                server.phase("iris") == "Failed" && server.message("iris").contains("newest can't be written")
+            }
+            #expect(current() == first && server.revisions("iris").count == 2)
+            s3.clearFaults()
+            tick(61)
+            server.patch(Dataset.resource, "iris", namespace: "courses", ["metadata": ["labels": ["look": "again"]]])
+            await eventually("moved after all") { current() != first && server.phase("iris") == "Ready" }
+        }
+    }
+
     @Test func aFailureIsToldAndNothingIsLeft() async throws {
         server.add(dataset: "iris", endpoint: s3.endpoint, ["policy": "Pinned"])
         s3.inject(.status(403, "AccessDenied", on: .put, count: -1))
@@ -136,7 +195,7 @@ import class S3.TransferEngine
             await eventually("ready") { server.phase("iris") == "Ready" }
             #expect(manifests().isEmpty)
             #expect(s3.keys("store").allSatisfy { $0.description.hasPrefix("kept/.millrace/revisions/") })
-            #expect(s3.keys("store").count == 1)
+            await eventually("the manifest and its pointer") { s3.keys("store").count == 2 }
         }
     }
 
@@ -150,7 +209,7 @@ import class S3.TransferEngine
             #expect(manifests().count == 1)
             server.delete(PersistentVolume.resource, "v1")
             await eventually("gone") { server.dataset("iris") == nil }
-            #expect(manifests().isEmpty)
+            #expect(manifests().isEmpty && pointers().isEmpty)
         }
     }
 

@@ -35,8 +35,49 @@ private let day = 1_795_219_200
         return dataset
     }
 
-    private func steps(_ dataset: Dataset, used: Set<String> = [], now: Int = day) -> [RevisionPlan.Step] {
-        RevisionPlan.decide(dataset, used: used, now: now).steps
+    /// - Parameter pointed: the pointer leads to the newest revision.
+    private func steps(
+        _ dataset: Dataset, used: Set<String> = [], now: Int = day, pointed: Bool = true
+    ) -> [RevisionPlan.Step] {
+        var dataset = dataset
+        if pointed, let newest = dataset.newestRevision {
+            var state = dataset.status?.revision ?? Dataset.RevisionState(phase: "Ready", message: "")
+            state.current = newest.id
+            dataset.status?.revision = state
+        }
+        return RevisionPlan.decide(dataset, used: used, now: now).steps
+    }
+
+    @Test("C11: what is recorded is what pods that start get, and the one before stays until then")
+    func pointer() {
+        var dataset = dataset {
+            let dataset = $0
+            $0.spec.revision?.keep = 1
+            $0.status?.revisions = [record("r2", dataset), record("r1", dataset)]
+            $0.status?.revision = Dataset.RevisionState(phase: "Ready", message: "")
+            $0.status?.revision?.current = "r1"
+        }
+        #expect(steps(dataset, pointed: false) == [.point(record("r2", dataset)), .wait(until: .max)])
+        #expect(steps(dataset) == [.remove([record("r1", dataset)]), .wait(until: .max)])
+        // It couldn't be moved: not again at once.
+        dataset.status?.revision?.phase = "Failed"
+        dataset.status?.revision?.lastAttempt = "2026-11-21T00:00:00Z"
+        #expect(steps(dataset, now: day + 1, pointed: false).first == .wait(until: day + 60))
+        #expect(steps(dataset, now: day + 60, pointed: false).first == .point(record("r2", dataset)))
+    }
+
+    @Test("C11: a revision that pods may show is kept: what was the newest at any time since the oldest was made")
+    func held() {
+        var records = (1...4).map { record("r\($0)", dataset()) }
+        for (i, time) in ["00:10", "01:00", "02:00"].enumerated() { records[i].readyAt = "2026-11-21T\(time):00Z" }
+        func held(_ time: Int) -> Set<String> { RevisionPlan.held(records, since: day + time) }
+        // r4 isn't ready yet: pods get r3, and perhaps r4 in a moment.
+        #expect(held(3 * 3600) == ["r3", "r4"])
+        #expect(held(90 * 60) == ["r2", "r3", "r4"])
+        // Clocks may differ by a minute.
+        #expect(held(60 * 60 + 59) == ["r1", "r2", "r3", "r4"])
+        #expect(held(60 * 60 + 60) == ["r2", "r3", "r4"])
+        #expect(held(0) == ["r1", "r2", "r3", "r4"])
     }
 
     @Test func aPinnedDatasetGetsItsFirstRevisionAtOnce() {

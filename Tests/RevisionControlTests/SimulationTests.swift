@@ -1,4 +1,5 @@
 import Controller
+import Glibc
 import Kubernetes
 import KubernetesTestSupport
 import Manifests
@@ -16,6 +17,9 @@ private final class FragileStore: RevisionStore {
         var random: Random
         var violations: [String] = []
         var isWell = false
+        var pointer: String?
+        /// The revision that each pod which runs has been shown since it started.
+        var pods: [String: String] = [:]
     }
     let state: Locked<State>
     let server: APIServer
@@ -50,9 +54,20 @@ private final class FragileStore: RevisionStore {
             $0.at("spec", "csi", "volumeAttributes", "millrace.dev/revision")?.string
         }
         state.withLock { state in
-            if shown.contains(id) { state.violations.append(id) }
+            if shown.contains(id) { state.violations.append("\(id), which a volume shows") }
+            if state.pointer == id { state.violations.append("\(id), which pods get that start") }
+            if state.pods.values.contains(id) { state.violations.append("\(id), which a pod shows") }
             state.ids.remove(id)
         }
+    }
+
+    func point(to id: String?, _ job: RevisionJob) async throws(RevisionFailure) {
+        if fails() { throw RevisionFailure("it can't be written") }
+        state.withLock { state in
+            if let id, !state.ids.contains(id) { state.violations.append("\(id) isn't there, and pods are to get it") }
+            state.pointer = id
+        }
+        if fails() { throw RevisionFailure("the answer was lost") }
     }
 
     func ids(_ job: RevisionJob) async throws(RevisionFailure) -> [String] {
@@ -75,13 +90,16 @@ struct Random: RandomNumberGenerator {
 
 /// Random histories of people, volumes and failures.
 @Suite(.serialized) struct RevisionSimulationTests {
-    @Test(arguments: [1, 2, 3, 4] as [UInt64]) func noVolumeLosesItsManifest(seed: UInt64) async throws {
+    @Test("C11, V13: nothing that volumes, pods or the pointer show goes", arguments: [1, 2, 3, 4] as [UInt64])
+    func noVolumeLosesItsManifest(seed: UInt64) async throws {
         var random = Random(seed &* 77)
         let server = try APIServer.cluster(seed: seed)
         let store = FragileStore(server, seed: seed)
-        let clock = Locked(1_795_219_200)
+        // The API server's, which says when pods were made; people who wait make it go ahead.
+        let clock = Locked(0)
         let client = Client(transport: DirectTransport(server), fieldManager: Names.controller)
         server.add(dataset: "iris", endpoint: "http://127.0.0.1:9", ["policy": "Pinned", "keep": 2])
+        server.add(volume: "rolling", showing: "newest", of: "iris", claim: "rolling")
         var volumes: [String] = []
         var made = 0
 
@@ -90,7 +108,8 @@ struct Random: RandomNumberGenerator {
         /// One life of the controller: it may end anywhere, in the middle of a build too.
         func live(_ body: () async -> Void) async {
             let controller = RevisionController(
-                client: client, store: store, metrics: Registry(), logger: quiet, now: { clock.withLock { $0 } })
+                client: client, store: store, metrics: Registry(), logger: quiet,
+                now: { Int(time(nil)) + clock.withLock { $0 } })
             let task = Task { await controller.run() }
             await body()
             task.cancel()
@@ -100,7 +119,7 @@ struct Random: RandomNumberGenerator {
         for _ in 0..<6 {
             await live {
                 for step in 0..<25 {
-                    switch Int.random(in: 0..<8, using: &random) {
+                    switch Int.random(in: 0..<10, using: &random) {
                     case 0, 1: store.state.withLock { $0.digest += 1 }
                     case 2:
                         patch(["metadata": ["annotations": ["millrace.dev/new-revision": .string("\(made)-\(step)")]]])
@@ -117,6 +136,20 @@ struct Random: RandomNumberGenerator {
                     case 6:
                         server.inject(
                             Fault(verb: "patch", resource: "datasets", .status(500, reason: "InternalError"), count: 1))
+                    case 7:
+                        // A pod starts: it gets what the pointer leads to now.
+                        guard let id = store.state.withLock({ $0.pointer }) else { break }
+                        made += 1
+                        let name = "p\(made)"
+                        let volume: JSON = ["name": "d", "persistentVolumeClaim": ["claimName": "rolling"]]
+                        server.create(
+                            Pod.resource, ["metadata": ["name": .string(name)], "spec": ["volumes": [volume]]],
+                            namespace: "courses")
+                        store.state.withLock { $0.pods[name] = $0.pointer ?? id }
+                    case 8:
+                        guard let name = store.state.withLock({ $0.pods.keys.min() }) else { break }
+                        store.state.withLock { $0.pods[name] = nil }
+                        server.delete(Pod.resource, name, namespace: "courses")
                     default: clock.withLock { $0 += 61 }
                     }
                     for _ in 0..<Int.random(in: 0...20, using: &random) { await Task.yield() }
@@ -127,6 +160,10 @@ struct Random: RandomNumberGenerator {
         // Left alone, all comes to rest: what is recorded is there, and nothing else.
         store.state.withLock { $0.isWell = true }
         for name in volumes { server.delete(PersistentVolume.resource, name) }
+        for name in store.state.withLock({ $0.pods.keys.sorted() }) {
+            store.state.withLock { $0.pods[name] = nil }
+            server.delete(Pod.resource, name, namespace: "courses")
+        }
         await live {
             store.state.withLock { $0.digest += 1 }
             clock.withLock { $0 += 61 }
@@ -145,6 +182,9 @@ struct Random: RandomNumberGenerator {
             patch(["metadata": ["annotations": ["millrace.dev/new-revision": "orphans"]]])
             await eventually("no orphan is left") {
                 store.state.withLock { $0.ids } == Set(server.revisions("iris")) && server.revisions("iris").count == 2
+            }
+            await eventually("pods get the newest") {
+                store.state.withLock { $0.pointer } == server.revisions("iris").max()
             }
         }
         #expect(store.state.withLock { $0.violations } == [], "seed \(seed)")

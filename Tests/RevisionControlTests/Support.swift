@@ -50,12 +50,17 @@ extension APIServer {
     func message(_ name: String) -> String { dataset(name)?.at("status", "revision", "message")?.string ?? "" }
 
     /// A volume that shows a revision.
-    func add(volume name: String, showing id: String, of dataset: String) {
+    func add(volume name: String, showing id: String, of dataset: String, claim: String? = nil) {
+        let reference: JSON = [
+            "namespace": "courses", "name": .string(claim ?? "none"), "kind": "PersistentVolumeClaim",
+            "apiVersion": "v1",
+        ]
         create(
             PersistentVolume.resource,
             [
                 "metadata": ["name": .string(name)],
                 "spec": [
+                    "claimRef": reference,
                     "accessModes": ["ReadOnlyMany"], "capacity": ["storage": "1Gi"],
                     "csi": [
                         "driver": .string(Names.defaultDriver), "volumeHandle": .string(name),

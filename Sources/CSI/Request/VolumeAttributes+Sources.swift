@@ -23,6 +23,9 @@ extension VolumeAttributes {
         view.bucket = url ?? "\(urls.count) URLs \(digest(of: Array(urls.joined(separator: "\n").utf8)))"
     }
 
+    /// Instead of an ID: "manifest" is of the object that says which revision is the newest.
+    static let newestRevision = "newest"
+
     /// A revision: its manifest is an object, `s3://bucket/key`.
     mutating func takeRevision(_ context: [String: String]) throws(Refusal) {
         guard let text = context["manifest"], !text.isEmpty else { return }
@@ -41,6 +44,7 @@ extension VolumeAttributes {
         revision.region = context["manifestRegion"]
         if let style = context["manifestPathStyle"] { revision.pathStyle = try Self.flag(style, "manifestPathStyle") }
         revision.isDatasetAnonymous = isAnonymous
+        if revisionID == Self.newestRevision { revision.pointer = revision.key }
         view.revision = revision
         // A snapshot never changes.
         view.metadataTTLMs = .max

@@ -65,6 +65,17 @@ final class SessionManager: Sendable {
 
     // MARK: Opening and closing
 
+    /// Of a volume that shows pods that start the newest revision: which one that is now.
+    func findRevision(_ content: inout PublishContent) throws(Refusal) {
+        guard content.spec.revision?.pointer != nil else { return }
+        let (spec, credentials) = (content.spec, content.credentials)
+        let id = try engine.call("the newest revision", timeoutMs: Self.openTimeoutMs) {
+            client, timeoutMs throws(NodeError) in
+            try client.newestRevision(of: spec, credentials, timeoutMs: timeoutMs)
+        }
+        content.spec.show(revision: id)
+    }
+
     /// The session for a volume, opened if there is none, with the volume's target counted in.
     func acquire(_ content: PublishContent, _ publication: Publication) throws(Refusal) -> SessionTable.Session {
         let found = try takeTurn(content.spec) { table in

@@ -45,7 +45,9 @@ final class VolumeManager: Sendable {
             }
             do throws(Refusal) {
                 try checkExclusive(target)
-                try show(try PublishContent(request, ambient: ambient), target, place)
+                var content = try PublishContent(request, ambient: ambient)
+                try sessions.findRevision(&content)
+                try show(content, target, place)
             } catch {
                 if case .directory? = try? place.state() { try? place.removeDirectory() }
                 throw error
@@ -109,6 +111,10 @@ final class VolumeManager: Sendable {
         }
         var view = content.spec
         view.scope = session.spec.scope
+        // What a pod has seen it goes on to see, whatever is the newest by now.
+        if let pointer = view.revision?.pointer, pointer == session.spec.revision?.pointer {
+            view.revision = session.spec.revision
+        }
         guard view == session.spec else {
             throw Refusal(
                 .alreadyExists,

@@ -76,6 +76,8 @@ public final class EngineHost: FrameHandler {
         case .drain:
             guard keeper != nil else { throw .refused(.invalid, "without a keeper nobody would serve the sessions") }
             drain()
+        case .newestRevision(let spec, let secrets):
+            return .revision(try sources.newestRevision(of: spec, try SessionCredentials(sealed: secrets)))
         }
         return Frame(.done)
     }

@@ -48,6 +48,16 @@ struct HostedS3: HostedSource {
             })
     }
 
+    /// The revision that a pointer leads to.
+    func newest(
+        _ pointer: String, _ revision: SessionSpec.Revision, of spec: SessionSpec, _ credentials: SessionCredentials
+    ) throws(NodeError) -> String {
+        let client = client(try manifestConfiguration(revision, of: spec, try source(credentials, for: spec)))
+        let answer = Promise<Result<String, S3Error>>()
+        RevisionPointer.fetch(ObjectKey(pointer), from: client) { answer.fulfil($0) }
+        return try Self.wait(answer, "the newest revision, s3://\(revision.bucket)/\(pointer)")
+    }
+
     /// A manifest of something else would show wrong files.
     private static func fitting(_ manifest: Manifest, _ spec: SessionSpec) -> Result<Manifest, S3Error> {
         let info = manifest.info
@@ -113,12 +123,13 @@ struct HostedS3: HostedSource {
         try Self.wait(answer, "manifest s3://\(revision.bucket)/\(revision.key)")
     }
 
+    @discardableResult
     static func wait<Value: Sendable>(
         _ answer: Promise<Result<Value, S3Error>>, _ place: String, timeoutMs: Int = checkTimeoutMs
-    ) throws(NodeError) {
+    ) throws(NodeError) -> Value {
         switch answer.wait(until: .now.advanced(byMs: timeoutMs)) {
         case nil: throw .refused(.unavailable, "\(place): no answer in \(timeoutMs / 1_000) s")
-        case .success: return
+        case .success(let value): return value
         case .failure(let error): throw .refused(.init(error), "\(place): \(error)")
         }
     }

@@ -1,5 +1,5 @@
 /// Writing. Nothing here can delete, or replace by accident, an object of a Dataset: a PUT is refused where the key is
-/// taken, and only what lies under a revisions prefix can be deleted.
+/// taken, and only what lies under a revisions prefix can be deleted or replaced.
 extension S3Client {
     /// Stores a new object; answers its ETag. `.changed`: the key is taken already (where the server knows
     /// If-None-Match; others would replace it, so keys are made up fresh).
@@ -10,6 +10,15 @@ extension S3Client {
         request.body = OutgoingBody(body)
         request.headers = [("If-None-Match", "*")]
         perform(.put, request) { completion($0.map(\.etag)) }
+    }
+
+    /// Stores an object of a Dataset's revisions, in place of the one that may be there.
+    public func replace(
+        _ key: RevisionKey, _ body: [UInt8], _ completion: @escaping @Sendable (Result<Void, S3Error>) -> Void
+    ) {
+        var request = OutgoingRequest(method: "PUT", key: key.objectKey)
+        request.body = OutgoingBody(body)
+        perform(.put, request) { completion($0.map { _ in }) }
     }
 
     /// Deletes one revision's object; that there is none is success.
@@ -38,7 +47,8 @@ extension S3Client {
     }
 }
 
-/// The key of a revision's manifest: the only kind of object that this client deletes.
+/// The key of a revision's manifest, or of the pointer to the newest: the only objects that this client deletes or
+/// replaces.
 public struct RevisionKey: Hashable, Sendable {
     /// The part of every such key that tells it from a Dataset's own objects.
     public static let directory = ".millrace/revisions/"

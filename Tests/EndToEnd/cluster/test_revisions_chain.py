@@ -57,6 +57,8 @@ def new_revision(cluster, name):
     count = len(revisions(cluster))
     cluster.patch(IRIS, {"metadata": {"annotations": {"millrace.dev/new-revision": name}}})
     wait_for("a new revision", lambda: len(revisions(cluster)) > count)
+    newest = max(revisions(cluster))
+    wait_for("pods get it", lambda: cluster.get(IRIS)["status"]["revision"].get("current") == newest)
 
 
 def claim(cluster, name):
@@ -70,7 +72,7 @@ def content(pod, name):
 
 def test_C11_new_volumes_get_the_newest_revision_and_pods_keep_theirs(cluster, node, s3):
     controller = cluster.controller("--no-leader-election", "--allow-address", "127.0.0.0/8")
-    pinned(cluster, s3, keep=1)
+    pinned(cluster, s3, keep=1, rollForward=False)
     wait_for("a revision", lambda: revisions(cluster))
     first = claim(cluster, "first")
     assert first["spec"]["csi"]["volumeAttributes"]["millrace.dev/revision"] == revisions(cluster)[0]
@@ -114,6 +116,53 @@ def test_C11_new_volumes_get_the_newest_revision_and_pods_keep_theirs(cluster, n
     wait_for("the Dataset is gone", lambda: cluster.get(IRIS) is None)
     deleted = [request["key"] for request in s3.log() if request["method"] == "DELETE"]
     assert deleted and all(".millrace/revisions/" in key for key in deleted)
+    controller.stop()
+
+
+def test_C11_claims_roll_forward_without_touching_running_pods(cluster, node, s3):
+    controller = cluster.controller("--no-leader-election", "--allow-address", "127.0.0.0/8")
+    pinned(cluster, s3, keep=1)
+    wait_for("a revision", lambda: revisions(cluster))
+    volume = claim(cluster, "shared")
+    assert volume["spec"]["csi"]["volumeAttributes"]["millrace.dev/revision"] == "newest"
+    old = node.start("courses", "old", "shared")
+    names = [f"{number}.csv" for number in range(5)]
+    assert content(old, "0.csv") == b"row 0\n"
+
+    s3.put("iris/new.csv", b"added\n")
+    s3.put("iris/1.csv", b"replaced\n")
+    new_revision(cluster, "1")
+    new = node.start("courses", "new", "shared")
+    assert sorted(within(20, os.listdir, new.target)) == names + ["new.csv"]
+    assert content(new, "1.csv") == b"replaced\n"
+
+    def old_is_as_it_was():
+        assert sorted(within(20, os.listdir, old.target)) == names
+        assert content(old, "2.csv") == b"row 2\n"
+        with pytest.raises(OSError) as caught:
+            content(old, "1.csv")
+        assert caught.value.errno == errno.ESTALE
+
+    old_is_as_it_was()
+    # The kubelet publishes again and again; an engine that takes over, and a plugin that starts anew, go on as well.
+    node.publish(old)
+    node.publish(new)
+    old_is_as_it_was()
+    node.plugin.kill("engine")
+    old_is_as_it_was()
+    node.publish(old)
+    assert content(new, "new.csv") == b"added\n"
+
+    # keep: 1, and yet what the running pod shows is there, until it ends.
+    assert len(revisions(cluster)) == 2
+    node.stop(old)
+    cluster.patch(IRIS, {"metadata": {"labels": {"look": "again"}}})
+    wait_for("the old one goes", lambda: len(revisions(cluster)) == 1)
+    assert content(new, "3.csv") == b"row 3\n"
+    third = node.start("courses", "third", "shared")
+    assert "new.csv" in within(20, os.listdir, third.target)
+    node.stop(new)
+    node.stop(third)
     controller.stop()
 
 
