@@ -1,16 +1,19 @@
 import Controller
 import Kubernetes
 
-/// A claim that somebody asks for: of a Dataset that is there, or of a place in an object store. A claim of one of our
-/// classes shows that place as it is; one of any other class gets a copy of it.
+/// A claim that somebody asks for: of a Dataset that is there, of a place in an object store, or a clone of a claim. A
+/// claim of one of our classes shows that place as it is; one of any other class gets a copy of it.
 struct ClaimOrder: Sendable {
     var key: ObjectKey
-    var storageClass: String
+    /// Nil: that of the claim that is cloned.
+    var storageClass: String?
     var place: Place?
     /// A Secret of the namespace with the place's keys, where they don't come with the request.
     var secretName: String?
     /// `namespace/name`, or a name in the claim's own namespace.
     var dataset: String?
+    /// A claim of the namespace, whose content it begins with.
+    var clone: String?
     var subPath: String?
     /// Nil: what fits the class.
     var accessModes: [String]?
@@ -36,10 +39,13 @@ struct ClaimOrder: Sendable {
     init(namespace: String, body: JSON) throws(Problem) {
         let fields = try Fields(body)
         try fields.allow(
-            "name", "storageClassName", "source", "credentials", "secretRef", "dataset", "subPath", "accessModes",
-            "capacity")
+            "name", "storageClassName", "source", "credentials", "secretRef", "dataset", "clone", "subPath",
+            "accessModes", "capacity")
         key = ObjectKey(namespace: namespace, name: try fields.objectName("name"))
-        storageClass = try fields.required("storageClassName", most: 253)
+        clone = fields.has("clone") ? try fields.objectName("clone") : nil
+        storageClass =
+            clone == nil
+            ? try fields.required("storageClassName", most: 253) : try fields.text("storageClassName", most: 253)
         dataset = try fields.text("dataset", most: 507)
         if let dataset, ObjectKey(reference: dataset, defaultNamespace: namespace) == nil {
             throw .badField("dataset must be namespace/name or a name")
@@ -57,12 +63,11 @@ struct ClaimOrder: Sendable {
             }
             accessModes = names
         }
-        guard (dataset == nil) != (place == nil) else {
-            throw .badField("exactly one of dataset and source must say what to claim")
+        guard [dataset != nil, place != nil, clone != nil].filter({ $0 }).count == 1 else {
+            throw .badField("exactly one of dataset, source and clone must say what to claim")
         }
-        guard dataset == nil || secretName == nil else {
-            throw .badField("secretRef goes with source, not with dataset")
-        }
+        guard place != nil || secretName == nil else { throw .badField("secretRef goes with source alone") }
+        guard clone == nil || subPath == nil else { throw .badField("a clone is whole: subPath isn't possible") }
     }
 }
 

@@ -10,14 +10,20 @@ struct ClaimPlan: Sendable {
         case zeroCopy = "ZeroCopy"
         /// Filled by an import.
         case copy = "Copy"
+        /// Of a claim that is there, made by its class's driver.
+        case clone = "Clone"
     }
 
     var order: ClaimOrder
     var kind: Kind
+    let className: String
+    /// The claim that is cloned.
+    private(set) var original: PersistentVolumeClaim?
 
     init(_ order: ClaimOrder, storageClass: StorageClass, driver: String) throws(Problem) {
         self.order = order
-        let name = order.storageClass
+        let name = storageClass.metadata.name ?? ""
+        className = name
         let isOurs = storageClass.provisioner == driver
         let takesDataset = storageClass.parameters?["datasetAnnotation"] == "true"
         if isOurs, !takesDataset {
@@ -37,11 +43,49 @@ struct ClaimPlan: Sendable {
             kind = .dataset
         } else {
             kind = isOurs ? .zeroCopy : .copy
+            if kind == .copy, order.accessModes == ["ReadOnlyMany"] {
+                throw Problem(
+                    422, "ReadOnlyCopy",
+                    "a copy is written once: leave accessModes out, and when it is Ready clone it (clone) or set its mode to "
+                        + "ReadOnlyMany")
+            }
             if kind == .copy, order.place?.source.caBundle != nil {
                 throw Problem(
                     422, "CABundle",
                     "source.s3.caBundle works without a copy only; make an import with a certConfigMap instead")
             }
+        }
+    }
+
+    /// A clone, which the driver of the original's class makes.
+    init(
+        _ order: ClaimOrder, of original: PersistentVolumeClaim, _ status: ClaimStatus, storageClass: StorageClass,
+        driver: String
+    ) throws(Problem) {
+        self.order = order
+        self.original = original
+        kind = .clone
+        className = storageClass.metadata.name ?? ""
+        let key = original.key
+        if storageClass.provisioner == driver {
+            throw Problem(
+                422, "ClassOurs",
+                "claim \(key) shows a Dataset without a copy; make another claim of it instead of a clone")
+        }
+        guard original.spec.storageClassName == className else {
+            throw Problem(
+                422, "ClassOther",
+                "claim \(key) is of StorageClass \(original.spec.storageClassName ?? ""), and a clone is of the same one; "
+                    + "make a copy with source for another class")
+        }
+        if storageClass.provisioner.hasPrefix("kubernetes.io/") {
+            throw Problem(
+                422, "ClassCannotClone",
+                "StorageClass \(className) (\(storageClass.provisioner)) can't clone, as only CSI drivers can; "
+                    + "make a copy with source, or set the mode of \(key)")
+        }
+        guard status.phase == .ready, original.status?.phase == "Bound" else {
+            throw .conflict("NotReady", "claim \(key) is \(status.phase.rawValue), not Ready: \(status.message)")
         }
     }
 
@@ -58,14 +102,25 @@ struct ClaimPlan: Sendable {
         case .dataset: annotations[Names.dataset] = order.dataset
         case .zeroCopy: annotations[Names.dataset] = order.key.description
         case .copy: labels[Labels.job] = order.key.name
+        case .clone:
+            for name in [Labels.origin, Labels.requestedSize, Labels.objectCount] {
+                annotations[name] = original?.metadata.annotations?[name]
+            }
         }
         var spec = PersistentVolumeClaim.Spec()
-        spec.storageClassName = order.storageClass
+        spec.storageClassName = className
         spec.volumeMode = "Filesystem"
         spec.accessModes = order.accessModes ?? (kind == .copy ? ["ReadWriteOnce", "ReadOnlyMany"] : ["ReadOnlyMany"])
         let bytes = Sizes.claimBytes(
             size?.bytes ?? 1 << 30, overagePercent: kind == .copy ? settings.overagePercent : 0)
-        spec.resources = .init(requests: ["storage": order.capacity ?? (kind == .copy ? String(bytes) : "1Gi")])
+        var capacity = kind == .copy ? String(bytes) : "1Gi"
+        if let original {
+            spec.dataSource = TypedReference(kind: PersistentVolumeClaim.resource.kind, name: original.key.name)
+            // No less than the original's volume has, or its driver refuses.
+            capacity =
+                original.status?.capacity?["storage"] ?? original.spec.resources?.requests?["storage"] ?? capacity
+        }
+        spec.resources = .init(requests: ["storage": order.capacity ?? capacity])
         return PersistentVolumeClaim(
             metadata: ObjectMeta(
                 name: order.key.name, namespace: order.key.namespace, labels: labels, annotations: annotations),

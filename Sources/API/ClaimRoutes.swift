@@ -26,7 +26,7 @@ struct ClaimRoutes: Routes {
                 }),
             Endpoint(
                 method: .post, path: Self.collection, id: "createClaim",
-                summary: "Makes a claim of a Dataset, or of a place in an object store.",
+                summary: "Makes a claim of a Dataset, of a place in an object store, or a clone of a claim.",
                 query: [.init(name: "async", summary: "1: answers before it is made.")], body: .named("ClaimOrder"),
                 responses: [
                     .init(201, "It is made; nothing is copied.", claim),

@@ -54,15 +54,11 @@ final class ClaimService: Sendable {
     private func plan(_ order: ClaimOrder, for caller: Caller) async throws(Problem) -> ClaimPlan {
         let namespace = order.key.namespace
         try await authorizer.require(caller, "create", PersistentVolumeClaim.self, in: namespace)
-        let found = try await finding { () async throws(APIError) in
-            try await client.get(StorageClass.self, order.storageClass)
-        }
-        guard let storageClass = found else {
-            throw Problem(422, "NoSuchClass", "there is no StorageClass \(order.storageClass.prefix(253))")
-        }
-        let plan = try ClaimPlan(order, storageClass: storageClass, driver: settings.driver)
+        if let name = order.clone { return try await clone(name, order, for: caller) }
+        let plan = try ClaimPlan(
+            order, storageClass: try await storageClass(order.storageClass ?? ""), driver: settings.driver)
         switch plan.kind {
-        case .dataset: break
+        case .dataset, .clone: break
         case .zeroCopy: try await authorizer.require(caller, "create", Dataset.self, in: namespace)
         case .copy: try await copies.authorize(caller, "create", in: namespace, authorizer)
         }
@@ -73,6 +69,23 @@ final class ClaimService: Sendable {
         }
         if let place = order.place { try await sizes.check(place) }
         return plan
+    }
+
+    private func clone(_ name: String, _ order: ClaimOrder, for caller: Caller) async throws(Problem) -> ClaimPlan {
+        let key = ObjectKey(namespace: order.key.namespace, name: name)
+        // Whoever can't read a claim doesn't get its content by way of us.
+        try await authorizer.require(caller, "get", PersistentVolumeClaim.self, in: key.namespace, name: name)
+        let status = try await look(at: key)
+        guard let original = status.claim else { throw Problem(404, "NotFound", "there is no claim \(key) to clone") }
+        let name = order.storageClass ?? original.spec.storageClassName ?? ""
+        return try ClaimPlan(
+            order, of: original, status, storageClass: try await storageClass(name), driver: settings.driver)
+    }
+
+    private func storageClass(_ name: String) async throws(Problem) -> StorageClass {
+        let found = try await finding { () async throws(APIError) in try await client.get(StorageClass.self, name) }
+        guard let found else { throw Problem(422, "NoSuchClass", "there is no StorageClass \(name.prefix(253))") }
+        return found
     }
 
     // MARK: Doing it
@@ -89,7 +102,7 @@ final class ClaimService: Sendable {
                 secretName = try await create(secret).key.name
             }
             switch plan.kind {
-            case .dataset: break
+            case .dataset, .clone: break
             case .zeroCopy:
                 _ = try await create(plan.dataset(of: claim, secretName: secretName, settings: settings))
             case .copy: _ = try await create(copies.make(plan, claim, secretName, settings))
@@ -139,7 +152,7 @@ final class ClaimService: Sendable {
         }
         switch plan.kind {
         case .copy: return try await sizes.count(place, isDirectory: false)
-        case .zeroCopy, .dataset:
+        case .zeroCopy, .dataset, .clone:
             do throws(Problem) { return try await sizes.count(place, isDirectory: true, seconds: 5) } catch {
                 if error.reason == "SourceSlow" || error.reason == "Busy" { return nil }
                 throw error

@@ -1,11 +1,12 @@
 import Controller
+import Imports
 import Kubernetes
 
 /// All that is known of one claim, from wherever it is known.
 struct ClaimStatus: Sendable {
     var key: ObjectKey
     var claim: PersistentVolumeClaim?
-    var copy: Copies.State?
+    var copy: DatasetImport.Status?
     var dataset: Dataset?
     var background: Background.State?
 
@@ -35,19 +36,24 @@ struct ClaimStatus: Sendable {
         if claim.metadata.annotations?[Names.incomplete] != nil { return .making }
         if claim.status?.phase == "Lost" { return .failed }
         if let copy {
-            if copy.hasFailed { return .failed }
-            if !copy.isDone { return copy.phase == "Running" ? .copying : .pending }
+            if copy.phase == .failed { return .failed }
+            if copy.phase != .succeeded { return copy.phase == .running ? .copying : .pending }
         }
         return claim.status?.phase == "Bound" ? .ready : .pending
     }
 
+    private var isClone: Bool { claim?.spec.dataSource?.kind == PersistentVolumeClaim.resource.kind }
+
     var message: String {
         if case .failed(let problem) = background, claim == nil { return problem.message }
-        if let copy, !copy.message.isEmpty { return copy.message }
+        if let message = copy?.message, !message.isEmpty { return message }
         switch phase {
         case .absent: return "there is no claim \(key)"
         case .making: return "it is being made"
-        case .pending: return "it isn't bound yet; some classes wait for the first pod that uses it"
+        case .pending:
+            return isClone
+                ? "it isn't bound yet; where its class can't clone, the claim's events say so"
+                : "it isn't bound yet; some classes wait for the first pod that uses it"
         case .copying: return "objects are being copied"
         case .ready: return "pods can use it"
         case .failed: return "its volume is lost: its grant was taken back, or somebody deleted it"
@@ -57,21 +63,21 @@ struct ClaimStatus: Sendable {
     private func count(_ annotation: String) -> Int? { claim?.metadata.annotations?[annotation].flatMap { Int($0) } }
 
     /// All bytes that the claim is to show.
-    var bytesTotal: Int? { copy?.bytesTotal ?? dataset?.status?.bytes ?? count(Labels.requestedSize) }
-    var objects: Int? { copy?.objects ?? dataset?.status?.objects ?? count(Labels.objectCount) }
+    var bytesTotal: Int? { copy?.progress?.bytesTotal ?? dataset?.status?.bytes ?? count(Labels.requestedSize) }
+    var objects: Int? { copy?.progress?.objects ?? dataset?.status?.objects ?? count(Labels.objectCount) }
 
     /// Bytes that can be read now.
     var bytes: Int {
-        if phase == .ready { return copy?.bytes ?? bytesTotal ?? 0 }
-        return copy?.bytes ?? 0
+        if phase == .ready { return copy?.progress?.bytes ?? bytesTotal ?? 0 }
+        return copy?.progress?.bytes ?? 0
     }
 
     var percent: Int {
         if phase == .ready { return 100 }
         guard let copy else { return 0 }
-        if let percent = copy.percent { return min(max(percent, 0), 100) }
+        if let percent = copy.progress?.percent { return min(max(percent, 0), 100) }
         guard let total = bytesTotal, total > 0 else { return 0 }
-        return min(99, Int(Double(copy.bytes ?? 0) / Double(total) * 100))
+        return min(99, Int(Double(copy.progress?.bytes ?? 0) / Double(total) * 100))
     }
 
     // MARK: As PVCi tells it
@@ -97,7 +103,7 @@ struct ClaimStatus: Sendable {
 
     private var injectorError: String? {
         if case .failed(let problem) = background, claim == nil { return problem.message }
-        return copy?.hasFailed == true ? message : nil
+        return copy?.phase == .failed ? message : nil
     }
 
     /// As a Job's status is written. What needs no copy has succeeded once it is bound.
@@ -119,8 +125,10 @@ struct ClaimStatus: Sendable {
     var resource: JSON {
         let annotations = claim?.metadata.annotations ?? [:]
         let kind: ClaimPlan.Kind =
-            copy != nil || claim?.metadata.labels?[Labels.job] != nil
-            ? .copy : annotations[Labels.origin] == nil ? .dataset : .zeroCopy
+            isClone
+            ? .clone
+            : copy != nil || claim?.metadata.labels?[Labels.job] != nil
+                ? .copy : annotations[Labels.origin] == nil ? .dataset : .zeroCopy
         var json: JSON = [
             "namespace": .string(key.namespace), "name": .string(key.name), "phase": .string(phase.rawValue),
             "message": .string(message), "percent": .integer(percent), "bytes": .integer(bytes),

@@ -23,7 +23,7 @@ extension ClaimService {
         status.claim = try await finding { () async throws(APIError) in
             try await client.get(PersistentVolumeClaim.self, key.name, namespace: key.namespace)
         }
-        if status.claim?.metadata.labels?[Labels.job] != nil { status.copy = try await copies.state(of: key) }
+        if status.claim?.metadata.labels?[Labels.job] != nil { status.copy = try await copies.status(of: key) }
         // Only a Dataset that was made for the claim: others' are not the caller's to hear of.
         if status.isOurs, status.claim?.metadata.annotations?[Names.dataset] == key.description {
             status.dataset = try await finding { () async throws(APIError) in

@@ -1,103 +1,65 @@
 import Controller
+import Imports
 import Kubernetes
 
-/// Real copies, which `Imports` makes: what the API asks of them.
+/// Real copies, which `Imports` makes: what the API asks of them, and only of those that it asked for itself.
 struct Copies: Sendable {
-    let client: Client
+    private let client: Client
+    private let imports: ImportService
 
-    /// How a copy is going, or how it ended; also when its Job is gone.
-    struct State: Sendable, Equatable {
-        var phase: String
-        var message: String
-        var objects: Int?
-        var bytes: Int?
-        var bytesTotal: Int?
-        var percent: Int?
-        var startTime: String?
-        var completionTime: String?
-
-        var hasFailed: Bool { phase == "Failed" }
-        var isDone: Bool { phase == "Succeeded" }
+    init(client: Client) {
+        self.client = client
+        imports = ImportService(client: client)
     }
 
     func authorize(
         _ caller: Caller, _ verb: String, in namespace: String, _ authorizer: Authorizer
     ) async throws(Problem) {
-        try await authorizer.require(caller, verb, ImportRecord.self, in: namespace)
+        try await authorizer.require(caller, verb, DatasetImport.self, in: namespace)
     }
 
     func make(
         _ plan: ClaimPlan, _ claim: PersistentVolumeClaim, _ secretName: String?, _ settings: APISettings
-    ) -> ImportRecord {
+    ) -> DatasetImport {
         var metadata = plan.meta(of: claim, settings)
         metadata.name = plan.order.key.name
-        let source = ImportRecord.Source(s3: plan.order.place?.source)
-        var spec = ImportRecord.Spec(source: source, claimName: plan.order.key.name)
+        var spec = DatasetImport.Spec(source: DatasetImport.Source(s3: plan.order.place.map { .init($0.source) }))
+        spec.claimName = plan.order.key.name
         spec.secretRef = secretName.map { Dataset.LocalReference(name: $0) }
-        return ImportRecord(metadata: metadata, spec: spec)
+        return DatasetImport(metadata: metadata, spec: spec)
     }
 
-    /// Nil: there is no copy of that name that the API made.
-    func state(of key: ObjectKey) async throws(Problem) -> State? {
-        guard let record = try await find(key) else { return nil }
-        let status = record.status
-        let progress = status?.progress
-        var state = State(phase: status?.phase ?? "Pending", message: status?.message ?? "")
-        state.objects = progress?.objects
-        state.bytes = progress?.bytes
-        state.bytesTotal = progress?.bytesTotal
-        state.percent = progress?.percent
-        state.startTime = status?.startTime
-        state.completionTime = status?.completionTime
-        return state
+    /// How a copy is going, or how it ended; also when its Job is gone. Nil: there is no copy of that name that the API
+    /// made.
+    func status(of key: ObjectKey) async throws(Problem) -> DatasetImport.Status? {
+        guard let item = try await find(key) else { return nil }
+        return item.status ?? DatasetImport.Status()
     }
 
     /// Lets the Job and its pods go; how it ended stays known.
     func cleanUp(_ key: ObjectKey) async throws(Problem) {
         guard try await find(key) != nil else { return }
-        let patch: JSON = ["metadata": ["annotations": ["millrace.dev/cleanup": "true"]]]
-        _ = try await finding { () async throws(APIError) in
-            try await client.patch(ImportRecord.self, key.name, namespace: key.namespace, merge: patch)
+        try await asking { () async throws(APIError) in
+            try await imports.cleanup(name: key.name, namespace: key.namespace)
         }
     }
 
-    private func find(_ key: ObjectKey) async throws(Problem) -> ImportRecord? {
+    private func find(_ key: ObjectKey) async throws(Problem) -> DatasetImport? {
         let found = try await finding { () async throws(APIError) in
-            try await client.get(ImportRecord.self, key.name, namespace: key.namespace)
+            try await client.get(DatasetImport.self, key.name, namespace: key.namespace)
         }
         return found?.metadata.labels?[Labels.service] == Labels.serviceValue ? found : nil
     }
 }
 
-struct ImportRecord: KubernetesObject {
-    static let resource = Resource(
-        group: Names.group, version: "v1alpha1", plural: "datasetimports", kind: "DatasetImport", isNamespaced: true)
-
-    struct Spec: Codable, Sendable {
-        var source: Source
-        var secretRef: Dataset.LocalReference?
-        var claimName: String?
-        init(source: Source, claimName: String?) {
-            self.source = source
-            self.claimName = claimName
-        }
+extension DatasetImport.S3Source {
+    fileprivate init(_ source: Dataset.S3Source) {
+        self.init(bucket: source.bucket)
+        prefix = source.prefix
+        endpoint = source.endpoint
+        region = source.region
+        pathStyle = source.pathStyle
+        anonymous = source.anonymous
+        requesterPays = source.requesterPays
     }
-    struct Source: Codable, Sendable { var s3: Dataset.S3Source? }
-    struct Status: Codable, Sendable {
-        var phase: String?
-        var message: String?
-        var progress: Progress?
-        var startTime: String?
-        var completionTime: String?
-    }
-    struct Progress: Codable, Sendable {
-        var objects: Int?
-        var bytes: Int?
-        var bytesTotal: Int?
-        var percent: Int?
-    }
-
-    var metadata: ObjectMeta
-    var spec: Spec
-    var status: Status?
 }

@@ -1,4 +1,5 @@
 import Controller
+import Imports
 import Kubernetes
 
 /// Custom resources of ours, as they are: list, get, create, delete. What a spec may hold is for the CRD to say.
@@ -20,7 +21,7 @@ struct ObjectRoutes: Routes {
     static func imports(_ client: Client, _ authorizer: Authorizer, _ addresses: AddressPolicy) -> ObjectRoutes {
         ObjectRoutes(
             objects: RawObjects(client: client), authorizer: authorizer, addresses: addresses,
-            resource: ImportRecord.resource, singular: "Import", plural: "imports")
+            resource: DatasetImport.resource, singular: "Import", plural: "imports")
     }
 
     var endpoints: [Endpoint] {

@@ -40,9 +40,11 @@ enum Schemas {
             .must("source", .named("Source")), .may("credentials", .named("Credentials")),
             .may("directory", .boolean("false: all keys that begin with the prefix.")), closed: true),
         "ClaimOrder": .fields(
-            .must("name", .string()), .must("storageClassName", .string()), .may("source", .named("Source")),
-            .may("credentials", .named("Credentials")), .may("secretRef", .named("SecretReference")),
-            .may("dataset", .string("namespace/name, or a name in the namespace.")), .may("subPath", .string()),
+            .must("name", .string()), .may("storageClassName", .string("A clone's is that of its original.")),
+            .may("source", .named("Source")), .may("credentials", .named("Credentials")),
+            .may("secretRef", .named("SecretReference")),
+            .may("dataset", .string("namespace/name, or a name in the namespace.")),
+            .may("clone", .string("A claim of the namespace that is Ready.")), .may("subPath", .string()),
             .may("accessModes", .list(.string())), .may("capacity", .string("A quantity.")), closed: true),
         "Mode": .fields(.must("accessMode", .choice(["ReadOnlyMany", "ReadWriteOnce"])), closed: true),
 
@@ -51,7 +53,7 @@ enum Schemas {
             .must("namespace", .string()), .must("name", .string()),
             .must("phase", .choice(ClaimStatus.Phase.allCases.map(\.rawValue))), .must("message", .string()),
             .must("percent", .integer()), .must("bytes", .integer("That can be read now.")),
-            .may("kind", .choice(["Dataset", "ZeroCopy", "Copy"])), .may("objects", .integer()),
+            .may("kind", .choice(["Dataset", "ZeroCopy", "Copy", "Clone"])), .may("objects", .integer()),
             .may("bytesTotal", .integer()), .may("storageClassName", .string()), .may("volumeName", .string()),
             .may("capacity", .string()), .may("accessModes", .list(.string())), .may("claimPhase", .string()),
             .may("dataset", .string()), .may("origin", .string()), closed: true),

@@ -38,6 +38,13 @@ final class CopyRun: @unchecked Sendable {
         let typed = Array(command.paths.dropLast())
         let source = try CopySource(typed.isEmpty ? command.sources(environment) : typed)
         let isWhole = command.recursive || command.stringPrefix || source.isPrefix
+        if isWhole, !command.checksum.isEmpty {
+            isFinal = true
+            throw Failure(
+                "--checksum can't be used",
+                because: "it is of one object, and \(source.description) is a prefix or several",
+                fix: "give --checksums FILE, with a line for each file as sha256sum writes them")
+        }
         let options = try command.options()
         let store = try command.open(source, environment, metrics, logger)
         let target = isWhole ? try Destination.directory(destination) : destination

@@ -73,6 +73,13 @@ enum ImportCheck {
         if let s3 = spec.source.s3, s3.bucket == nil, spec.secretRef == nil {
             return ("SourceInvalid", "spec.source.s3.bucket is missing, and there is no Secret that could name it.")
         }
+        if spec.checksum != nil, !spec.source.mayBeOneFile {
+            return (
+                "SourceInvalid",
+                "spec.checksum is of one object, and the source is a prefix or several; name the files' checksums in "
+                    + "spec.checksumsConfigMap."
+            )
+        }
         if let directory = spec.directory, let why = subPathProblem(directory) {
             return ("TargetInvalid", "spec.directory: \(why).")
         }
@@ -98,6 +105,15 @@ enum ImportCheck {
             urls.append(("spec.source.http.urls[\(i)]", url))
         }
         return urls
+    }
+}
+
+extension DatasetImport.Source {
+    /// False where it is known to be a prefix, an index or a list.
+    fileprivate var mayBeOneFile: Bool {
+        // Without a bucket the Secret names bucket and key.
+        if let s3 { return s3.object != nil || s3.bucket == nil }
+        return http.map { $0.urls.count == 1 && !$0.urls[0].hasSuffix("/") } ?? true
     }
 }
 

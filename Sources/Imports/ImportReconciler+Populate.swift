@@ -73,6 +73,7 @@ extension ImportReconciler {
         reference["name"] = claim.metadata.name.map { .string($0) }
         reference["uid"] = claim.metadata.uid.map { .string($0) }
         var patch: JSON = ["spec": ["claimRef": reference]]
+        if claim.spec.accessModes == ["ReadOnlyMany"] { patch.set("spec", "accessModes", to: ["ReadOnlyMany"]) }
         patch.set("metadata", "resourceVersion", to: volume.metadata.resourceVersion.map { .string($0) })
         tables.volumes.set(try await client.patch(PersistentVolume.self, name, merge: patch))
     }

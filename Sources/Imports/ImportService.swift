@@ -1,4 +1,3 @@
-import Controller
 import Kubernetes
 
 /// Imports as the HTTP API asks for them. Whether the caller may is the API's to find out first.
@@ -6,20 +5,6 @@ public struct ImportService: Sendable {
     private let client: Client
 
     public init(client: Client) { self.client = client }
-
-    /// Creates it; `isAlreadyExists` where there is one of the name.
-    @discardableResult
-    public func create(_ item: DatasetImport) async throws(APIError) -> DatasetImport { try await client.create(item) }
-
-    /// How far it is, also when its Job is gone; an empty status before anything was done. Nil: there is no such import.
-    public func status(name: String, namespace: String) async throws(APIError) -> DatasetImport.Status? {
-        do throws(APIError) {
-            return try await client.get(DatasetImport.self, name, namespace: namespace).status ?? DatasetImport.Status()
-        } catch {
-            guard error.isNotFound else { throw error }
-            return nil
-        }
-    }
 
     /// Asks for the Job and its pods to go; the status stays. An import that isn't over ends as failed. Doing it twice, or
     /// for an import that isn't there, is all right.

@@ -71,7 +71,9 @@ enum PopulatePlan {
     /// The claim that the volume is made for.
     static func prime(for claim: PersistentVolumeClaim) -> PersistentVolumeClaim {
         var spec = PersistentVolumeClaim.Spec()
-        spec.accessModes = claim.spec.accessModes
+        // It is written once, by the Job; the claim gets it in the modes that it asks for.
+        let isReadOnly = claim.spec.accessModes == ["ReadOnlyMany"]
+        spec.accessModes = isReadOnly ? ["ReadWriteOnce"] : claim.spec.accessModes
         spec.resources = claim.spec.resources
         spec.storageClassName = claim.spec.storageClassName
         spec.volumeMode = claim.spec.volumeMode

@@ -1,3 +1,4 @@
+import Imports
 import Kubernetes
 import KubernetesTestSupport
 import Testing
@@ -53,7 +54,7 @@ import Testing
                 #expect(owner["uid"] == claim.at("metadata", "uid") && owner["kind"] == "PersistentVolumeClaim")
             }
             #expect(!"\(claim)\(dataset)".contains("hunter2"))
-            #expect(fixture.kube.objects(ImportRecord.resource).isEmpty)
+            #expect(fixture.kube.objects(DatasetImport.resource).isEmpty)
         }
     }
 
@@ -64,13 +65,59 @@ import Testing
             #expect(reply.status == 200 && reply.body == .object([:]), "\(reply.text)")
             let claim = try #require(fixture.claim("copy"))
             #expect(claim.at("spec", "accessModes") == ["ReadWriteOnce", "ReadOnlyMany"])
-            let record = try #require(fixture.kube.object(ImportRecord.resource, "copy", namespace: "team"))
+            let record = try #require(fixture.kube.object(DatasetImport.resource, "copy", namespace: "team"))
             #expect(record.at("spec", "claimName") == "copy")
             #expect(record.at("spec", "source", "s3", "prefix") == "testset")
             #expect(record.at("metadata", "ownerReferences")?.array?.first?["uid"] == claim.at("metadata", "uid"))
             let secret = try #require(fixture.kube.objects(Secret.resource).first)
             #expect(record.at("spec", "secretRef", "name") == secret.at("metadata", "name"))
             #expect(!"\(claim)\(record)".contains("hunter2"))
+        }
+    }
+
+    @Test("P3: a copy is cloned for many readers, and what can't be cloned is refused with the reason")
+    func clone() async throws {
+        try await fixture.serving {
+            let claims = "/v1/namespaces/team/claims"
+            func clone(_ name: String, _ more: JSON = [:]) async throws -> Fixture.Reply {
+                let body: JSON = ["name": .string("clone-of-\(name)"), "clone": .string(name)]
+                return try await fixture.send("POST", claims, body.merged(with: more))
+            }
+            #expect(try await clone("none").status == 404)
+            _ = try await fixture.post("/create", fixture.order("copy", class: "block"))
+            fixture.bind("copy")
+            let early = try await clone("copy")
+            #expect(early.status == 409 && early.body["title"] == "NotReady", "\(early.text)")
+            fixture.kube.setStatus(of: "copy", ["phase": "Succeeded", "progress": ["bytes": 7000, "objects": 3]])
+            let made = try await clone("copy")
+            #expect(made.status == 201 && made.body["kind"] == "Clone", "\(made.text)")
+            let claim = try #require(fixture.claim("clone-of-copy"))
+            #expect(claim.at("spec", "dataSource") == ["kind": "PersistentVolumeClaim", "name": "copy"])
+            #expect(claim.at("spec", "accessModes") == ["ReadOnlyMany"])
+            #expect(claim.at("spec", "storageClassName") == "block")
+            #expect(claim.at("spec", "resources", "requests", "storage") == "1Gi", "what the volume has")
+            #expect(claim.at("metadata", "annotations", "millrace.dev/object-count") == "3")
+            let other = try await clone("copy", ["storageClassName": "millrace"])
+            #expect(other.status == 422 && other.body["title"] == "ClassOurs", "\(other.text)")
+            _ = try await fixture.post("/create", fixture.order("set", class: "millrace"))
+            fixture.bind("set", driver: Names.defaultDriver)
+            let set = try await clone("set")
+            #expect(set.status == 422 && set.body["title"] == "ClassOurs", "\(set.text)")
+            for wrong in [["dataset": "team/set"], ["subPath": "deep"], ["secretRef": ["name": "x"]]] as [JSON] {
+                #expect(try await clone("copy", wrong).status == 400)
+            }
+            // Nobody writes to a copy that is read-only from the start.
+            let order = fixture.order("x", class: "block")
+            let readOnly = try await fixture.send(
+                "POST", claims,
+                [
+                    "name": "ro", "storageClassName": "block", "accessModes": ["ReadOnlyMany"],
+                    "source": [
+                        "s3": ["bucket": "datasets", "endpoint": .string(fixture.s3.endpoint), "pathStyle": true]
+                    ], "credentials": ["accessKeyID": order["s3_key"]!, "secretAccessKey": order["s3_secret"]!],
+                ])
+            #expect(readOnly.status == 422 && readOnly.body["title"] == "ReadOnlyCopy", "\(readOnly.text)")
+            #expect(fixture.claim("ro") == nil)
         }
     }
 
@@ -83,7 +130,7 @@ import Testing
             #expect(reply.body == ["status": "/v1/namespaces/team/claims/later"])
             try await eventually("it is made") {
                 fixture.claim("later")?.at("metadata", "annotations", Names.incomplete) == nil
-                    && fixture.kube.object(ImportRecord.resource, "later", namespace: "team") != nil
+                    && fixture.kube.object(DatasetImport.resource, "later", namespace: "team") != nil
             }
             let compat = try await fixture.post("/create-async?compat=1", fixture.order("later2", class: "millrace"))
             #expect(compat.status == 200 && compat.body == .object([:]))
@@ -140,7 +187,7 @@ import Testing
                 let reply = try await fixture.post("/cleanup", Fixture.name("copy"))
                 #expect(reply.status == 200 && reply.body == .object([:]))
             }
-            let record = fixture.kube.object(ImportRecord.resource, "copy", namespace: "team")
+            let record = fixture.kube.object(DatasetImport.resource, "copy", namespace: "team")
             #expect(record?.at("metadata", "annotations", "millrace.dev/cleanup") == "true")
             #expect(fixture.claim("copy") != nil)
         }
@@ -278,7 +325,7 @@ import Testing
 extension KubernetesTestSupport.APIServer {
     func setStatus(of name: String, _ status: JSON) {
         var request = APIRequest(
-            method: "PATCH", target: ImportRecord.resource.path(namespace: "team", name: name, subresource: "status"),
+            method: "PATCH", target: DatasetImport.resource.path(namespace: "team", name: name, subresource: "status"),
             body: (["status": status] as JSON).bytes)
         request.headers = [("content-type", "application/merge-patch+json")]
         let response = perform(request)

@@ -1,6 +1,7 @@
 import Controller
 import Curl
 import FoundationEssentials
+import Imports
 import Kubernetes
 import KubernetesTestSupport
 import Logging
@@ -153,7 +154,7 @@ final class Fixture: Sendable {
 
     /// Everything that could be left behind in the namespaces.
     var leftovers: [String] {
-        [PersistentVolumeClaim.resource, Kubernetes.Secret.resource, Dataset.resource, ImportRecord.resource].flatMap {
+        [PersistentVolumeClaim.resource, Kubernetes.Secret.resource, Dataset.resource, DatasetImport.resource].flatMap {
             resource in
             kube.objects(resource).map { "\(resource.kind) \($0.at("metadata", "name")?.string ?? "")" }
         }

@@ -128,8 +128,7 @@ import Testing
         try await service.cleanup(name: "nobody", namespace: "team")
         for _ in 0..<4 { await world.look() }
         #expect(world.jobs.isEmpty && world.all(ImportPod.self).isEmpty)
-        #expect(try await service.status(name: "iris", namespace: "team")?.phase == .failed)
-        #expect(try await service.status(name: "nobody", namespace: "team") == nil)
+        #expect(world.status("iris")?.phase == .failed)
         #expect(world.claim("golden")?.metadata.annotations?[ImportNames.filledBy] == nil)
     }
 

@@ -25,6 +25,18 @@ import Testing
         #expect(world.jobs.isEmpty && world.all(PersistentVolumeClaim.self).count == 1, "nothing else is left")
     }
 
+    @Test("P3, C5: a claim that is read-only for many is filled on a volume that one writes, and gets that as it asked")
+    func readOnlyMany() async throws {
+        world.add(import: "iris", [:])
+        world.add(claim: "data", reference.merged(with: ["accessModes": ["ReadOnlyMany"]]))
+        for _ in 0..<2 { await world.look() }
+        let prime = world.all(PersistentVolumeClaim.self).first { $0.metadata.name != "data" }
+        #expect(prime?.spec.accessModes == ["ReadWriteOnce"])
+        await world.settle()
+        #expect(world.claim("data")?.status?.phase == "Bound")
+        #expect(world.all(PersistentVolume.self).first?.spec.accessModes == ["ReadOnlyMany"])
+    }
+
     @Test("C5: with WaitForFirstConsumer it waits for the pod's node, and copies there")
     func firstConsumer() async throws {
         world.add(import: "iris", [:])

@@ -7,6 +7,7 @@ import base64
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import threading
 
@@ -78,7 +79,12 @@ class Jobs:
             if self.cluster.get(f"/api/v1/persistentvolumes/{name}"):
                 continue
             path = self.volumes / name
-            path.mkdir()
+            original = spec.get("dataSource", {})
+            if original.get("kind") == "PersistentVolumeClaim":
+                # As a driver that can clone does it.
+                shutil.copytree(self.directory(metadata["namespace"], original["name"]), path)
+            else:
+                path.mkdir()
             self.cluster.post("/api/v1/persistentvolumes", {
                 "metadata": {"name": name},
                 "spec": {"capacity": spec["resources"]["requests"], "accessModes": spec["accessModes"],
