@@ -102,15 +102,19 @@ extension DiskCache {
         }
     }
 
-    /// Lists what earlier runs left, in the order of its last use, and removes halves of pairs.
-    func scan() {
-        let (folders, files) = DiskScan.run(directory)
-        for folder in folders {
+    /// Before any session: which datasets earlier runs left. Few, and quickly read.
+    func findFolders() {
+        for folder in DiskScan.folders(directory) {
             let number = shelf.withLock {
                 $0.datasets.found(folder.policy, folder: folder.name, lastUse: folder.lastUse)
             }
             count(number, folder.policy.dataset)
         }
+    }
+
+    /// Lists the files that earlier runs left, in the order of their last use, and removes halves of pairs.
+    func scan() {
+        let files = DiskScan.files(directory)
         let spare = shelf.withLock { shelf -> [DiskScan.File] in
             let numbers = Dictionary(
                 shelf.datasets.all.enumerated().map { ($1.folder, DatasetNumber($0)) },
@@ -118,7 +122,7 @@ extension DiskCache {
             var spare: [DiskScan.File] = []
             for file in files {
                 let number = numbers[file.folder] ?? DiskDatasets.nobody
-                // Another dataset has it as well, since before all were known.
+                // Two datasets had it each, when a crash came between copying and removing.
                 let other = shelf.index.dataset(of: file.digest) ?? shelf.open[file.digest]?.entry.dataset
                 if let other, other != number {
                     spare.append(file)

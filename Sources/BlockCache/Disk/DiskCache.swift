@@ -63,6 +63,7 @@ public final class DiskCache: Sendable {
         self.pauseMs = pauseMs
         self.registry = registry
         self.logger = logger
+        findFolders()
         let thread = Thread("disk-write") { [self] in
             scan()
             write(lookMs: lookMs)
@@ -151,14 +152,20 @@ public final class DiskCache: Sendable {
 
     private func find(_ key: DiskKey, _ dataset: DatasetNumber) -> DiskEntry? {
         let digest = key.digest
-        let (open, place, mayExist, isClosed) = shelf.withLock { shelf -> (DiskEntry?, DiskPlace, Bool, Bool) in
-            let number = shelf.index.dataset(of: digest) ?? dataset
-            let place = DiskPlace(dataset: number, folder: shelf.datasets[number].folder)
-            if shelf.isClosed { return (nil, place, false, true) }
-            if let entry = Self.use(digest, &shelf) { return (entry, place, true, false) }
-            return (nil, place, shelf.index.touch(digest) || !shelf.isScanned, false)
+        let (open, known, datasets, mayExist, isClosed) = shelf.withLock {
+            shelf -> (DiskEntry?, DiskPlace?, DiskDatasets, Bool, Bool) in
+            let place = shelf.index.dataset(of: digest).map {
+                DiskPlace(dataset: $0, folder: shelf.datasets[$0].folder)
+            }
+            if shelf.isClosed { return (nil, place, shelf.datasets, false, true) }
+            if let entry = Self.use(digest, &shelf) { return (entry, place, shelf.datasets, true, false) }
+            return (nil, place, shelf.datasets, shelf.index.touch(digest) || !shelf.isScanned, false)
         }
         if open != nil || isClosed { return open }
+        // While not all files are known, another dataset may have brought it in an earlier run.
+        let place =
+            known ?? (mayExist ? owner(of: digest, in: datasets) : nil)
+            ?? DiskPlace(dataset: dataset, folder: datasets[dataset].folder)
 
         // Files are opened under no lock: another thread may have been faster, or evicted them.
         let entry = DiskEntry(key, digest, at: place, cache: self)
@@ -175,6 +182,15 @@ public final class DiskCache: Sendable {
         }
         if winner !== entry { entry.close() }
         return isStale ? find(key, dataset) : winner
+    }
+
+    /// Whose folder has the file, of those that are known. A look for each: only done while the scan runs.
+    private func owner(of digest: DiskDigest, in datasets: DiskDatasets) -> DiskPlace? {
+        for (number, dataset) in datasets.all.enumerated()
+        where DiskFiles.exists(digest, in: directory, folder: dataset.folder) {
+            return DiskPlace(dataset: DatasetNumber(number), folder: dataset.folder)
+        }
+        return nil
     }
 
     /// A dataset uses an entry that is another's: the one with the higher rank keeps it.

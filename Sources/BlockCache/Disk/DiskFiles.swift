@@ -35,6 +35,10 @@ final class DiskFiles: Sendable {
         folder.isEmpty ? digest.name : folder + "/" + digest.name
     }
 
+    static func exists(_ digest: DiskDigest, in directory: DiskDirectory, folder: String) -> Bool {
+        faccessat(directory.descriptor, mapName(digest, in: folder), F_OK, 0) == 0
+    }
+
     /// Opens what earlier runs left and fills `blocks`. Nil where there is nothing, or nothing that can be used.
     static func openExisting(
         _ digest: DiskDigest, size: UInt64, in directory: DiskDirectory, folder: String = "", into blocks: BlockMap

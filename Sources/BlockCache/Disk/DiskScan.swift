@@ -21,19 +21,23 @@ enum DiskScan {
         let lastUse: Int
     }
 
-    /// The datasets' folders, and all files newest first. What lacks its map or its data is removed: the other half can't
-    /// be used. Empty folders stay: a session may just have made one.
-    static func run(_ directory: DiskDirectory) -> (folders: [Folder], files: [File]) {
+    /// The datasets' folders.
+    static func folders(_ directory: DiskDirectory) -> [Folder] {
         var names: [String] = []
         directory.forEachName { name in
             if name.count == 16 { names.append(String(decoding: name, as: UTF8.self)) }
         }
-        let folders = names.compactMap { name in
+        return names.compactMap { name in
             directory.description(of: name).map { Folder(name: name, policy: $0.policy, lastUse: $0.lastUse) }
         }
+    }
+
+    /// All files, newest first. What lacks its map or its data is removed: the other half can't be used. Empty folders
+    /// stay: a session may just have made one.
+    static func files(_ directory: DiskDirectory) -> [File] {
         var files = files(in: "", directory)
-        for folder in folders { files += Self.files(in: folder.name, directory) }
-        return (folders, files.sorted { $0.lastUse > $1.lastUse })
+        for folder in folders(directory) { files += Self.files(in: folder.name, directory) }
+        return files.sorted { $0.lastUse > $1.lastUse }
     }
 
     private static func files(in folder: String, _ directory: DiskDirectory) -> [File] {

@@ -141,6 +141,28 @@ import Testing
         #expect(DatasetFile.policy("nonsense") == nil && DatasetFile.policy("") == nil)
     }
 
+    @Test func whatAnotherDatasetHasIsFoundBeforeAllFilesAreKnown() throws {
+        let fixture = DiskFixture()
+        let cache = try fixture.open()
+        defer { cache.close() }
+        let first = cache.enter(CachePolicy(dataset: "first"))
+        let second = cache.enter(CachePolicy(dataset: "second"))
+        try fill(cache, "a", of: first)
+        #expect(eventually { cache.shelf.withLock { $0.isScanned } && cache.usage(of: "first").objects == 1 })
+        // As after a restart, before the scan.
+        cache.shelf.withLock { shelf in
+            shelf.index = DiskIndex()
+            shelf.isScanned = false
+        }
+        let entry = try #require(cache.entry(key("a"), of: second))
+        #expect(entry.presentBytes == UInt64(Self.objectBytes))
+        cache.scan()
+        #expect(entry.answer(0..<16, of: key("a")) == .right)
+        entry.release()
+        #expect(isCached(cache, "a"))
+        #expect(cache.usage(of: "first").objects == 1 && cache.usage(of: "second").objects == 0)
+    }
+
     @Test func aSharedFileIsKeptByTheHigherRank() throws {
         let fixture = DiskFixture()
         let cache = try fixture.open()
