@@ -313,6 +313,60 @@ def test_addresses_of_the_link_are_refused(world):
     assert "169.254.169.254" in world.status("meta")["message"] and world.jobs.started == 0
 
 
+class Redirecting(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):  # pylint: disable=invalid-name
+        self.send_response(302)
+        self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_redirects_to_addresses_of_the_link_are_refused(world):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    world.run()
+    world.claim("golden")
+    world.add("meta", source={"http": {"urls": [f"http://127.0.0.1:{server.server_port}/a.bin"]}}, claimName="golden",
+              retries=0)
+    world.ends("meta", "Failed", 120)
+    assert "169.254.169.254" in world.status("meta")["message"], world.status("meta")
+    assert world.files("golden") == {}
+    server.shutdown()
+
+
+def test_paths_that_escape_are_refused_and_the_others_copied(world, s3):
+    expected = fill(s3, count=3)
+    for key in ("iris/../../up", "iris/a/../../../etc/cron.d/x", "iris//abs"):
+        s3.put(key, b"evil")
+    world.run()
+    world.claim("golden")
+    world.add("iris", source=source(s3, prefix="iris/"), secretRef={"name": "keys"}, claimName="golden", retries=0)
+    world.ends("iris", "Failed")
+    assert "its name has" in world.status("iris")["message"]
+    assert world.files("golden") == expected
+    root = world.jobs.directory("team", "golden")
+    assert not any(path.name in ("up", "x", "abs") for path in root.parent.rglob("*"))
+
+
+def test_a_checksum_of_one_object_for_a_prefix_is_refused(world, s3):
+    fill(s3, count=1)
+    world.run()
+    world.claim("golden")
+    world.add("iris", source=source(s3, prefix="iris/"), secretRef={"name": "keys"}, claimName="golden",
+              checksum="sha256:" + "0" * 64)
+    world.ends("iris", "Failed")
+    assert "checksumsConfigMap" in world.status("iris")["message"] and world.jobs.started == 0
+    run = subprocess.run(
+        [millrace(), "cp", "-q", "--endpoint", s3.endpoint, "--checksum", "sha256:" + "0" * 64, "s3://data/iris/", "/tmp/nowhere"],
+        capture_output=True, text=True, timeout=60, env={"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"})
+    assert run.returncode == 3 and "--checksums" in run.stderr and not os.path.exists("/tmp/nowhere")
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     place = tmp_path / "small"

@@ -118,5 +118,5 @@ def test_P3_P15_a_copy_that_fails_is_told_and_leaves_nothing_behind(world, s3, a
     wait_for("all is gone", lambda: not any(world.cluster.get(path)["items"] for path in (
         "/apis/batch/v1/jobs", "/api/v1/pods", "/api/v1/persistentvolumeclaims",
         "/apis/millrace.dev/v1alpha1/namespaces/team/datasetimports")), 60)
-    left = [item["metadata"]["name"] for item in world.cluster.get("/api/v1/namespaces/team/secrets")["items"]]
-    assert left == ["keys"], "the request's keys are gone as well"
+    wait_for("the request's keys are gone as well", lambda: [
+        item["metadata"]["name"] for item in world.cluster.get("/api/v1/namespaces/team/secrets")["items"]] == ["keys"])
