@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 
 import pytest
 
@@ -353,12 +354,16 @@ def test_paths_that_escape_are_refused_and_the_others_copied(world, s3):
     assert not any(path.name in ("up", "x", "abs") for path in root.parent.rglob("*"))
 
 
-def test_a_checksum_of_one_object_for_a_prefix_is_refused(world, s3):
+def test_a_checksum_of_one_object_for_many_is_refused(world, s3):
     fill(s3, count=1)
     world.run()
     world.claim("golden")
-    world.add("iris", source=source(s3, prefix="iris/"), secretRef={"name": "keys"}, claimName="golden",
-              checksum="sha256:" + "0" * 64)
+    checksum = "sha256:" + "0" * 64
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        world.add("iris", source=source(s3, prefix="iris/"), secretRef={"name": "keys"}, claimName="golden", checksum=checksum)
+    assert refused.value.code == 422
+    world.add("iris", source={"http": {"urls": ["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"]}}, claimName="golden",
+              checksum=checksum)
     world.ends("iris", "Failed")
     assert "checksumsConfigMap" in world.status("iris")["message"] and world.jobs.started == 0
     run = subprocess.run(
