@@ -14,8 +14,9 @@ extension Session {
 
     /// Drops a name from a directory's cache.
     public func invalidate(name: UnsafeRawBufferPointer, in directory: UInt64) throws(Errno) {
-        let pointer = name.baseAddress?.assumingMemoryBound(to: CChar.self)
-        try check(fuse_lowlevel_notify_inval_entry(raw, directory, pointer, name.count))
+        // libfuse sends the byte after the name, too, which has to be a zero.
+        let terminated = name.map { CChar(bitPattern: $0) } + [0]
+        try check(fuse_lowlevel_notify_inval_entry(raw, directory, terminated, name.count))
     }
 
     private func check(_ status: Int32) throws(Errno) {
