@@ -4,8 +4,8 @@ import Threads
 
 @testable import TestSupport
 
-private func exchange(_ server: S3Server, _ request: String) -> String {
-    exchange(port: server.port, request + "\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n") ?? "no connection"
+private func exchange(_ server: S3Server, _ request: String, body: String = "") -> String {
+    exchange(port: server.port, request + "\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" + body) ?? "no connection"
 }
 
 @Suite struct S3ServerTests {
@@ -41,6 +41,18 @@ private func exchange(_ server: S3Server, _ request: String) -> String {
             #expect(exchange(server, "GET /b/a/text HTTP/1.1").hasSuffix("ECONNRESET"))
             server.inject(ServerFault(on: .get) { $0.extraBytes = 2 })
             #expect(exchange(server, "GET /b/a/text HTTP/1.1").hasSuffix("0123456789XX"))
+        }
+    }
+
+    @Test func aMistypedFaultIsRefused() throws {
+        try serving { server in
+            func post(_ json: String) -> String {
+                exchange(server, "POST /__control/faults HTTP/1.1\r\nContent-Length: \(json.utf8.count)", body: json)
+            }
+            #expect(post(#"{"operation": "get", "on": "get", "status": 503}"#).contains("no fault has the name on"))
+            #expect(exchange(server, "GET /b/a/text HTTP/1.1").hasPrefix("HTTP/1.1 200"))
+            #expect(post(#"[{"operation": "get", "status": 503}]"#).hasPrefix("HTTP/1.1 204"))
+            #expect(exchange(server, "GET /b/a/text HTTP/1.1").hasPrefix("HTTP/1.1 503"))
         }
     }
 

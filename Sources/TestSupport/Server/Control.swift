@@ -50,6 +50,10 @@ extension S3Server {
                     isList
                     ? try decoder.decode([ServerFault].self, from: json)
                     : [try decoder.decode(ServerFault.self, from: json)]
+                let names =
+                    try isList
+                    ? decoder.decode([FaultNames].self, from: json) : [decoder.decode(FaultNames.self, from: json)]
+                if let unknown = names.flatMap(\.unknown).first { return bad("no fault has the name \(unknown)") }
                 for fault in faults { inject(fault) }
             } catch {
                 return bad("not a fault: \(error)")
@@ -103,5 +107,22 @@ extension S3Server {
             if !isKnown { return HTTPResponse(status: 400, body: .bytes(Array("\(name): no such option\n".utf8))) }
         }
         return nil
+    }
+}
+
+/// The names in a fault's JSON: one that was mistyped would match every request, or do nothing.
+private struct FaultNames: Decodable {
+    var unknown: [String]
+
+    private struct Name: CodingKey {
+        var stringValue: String
+        var intValue: Int? { nil }
+        init?(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    init(from decoder: any Decoder) throws {
+        let known = Set(Mirror(reflecting: ServerFault { _ in }).children.compactMap(\.label))
+        unknown = try decoder.container(keyedBy: Name.self).allKeys.map(\.stringValue).filter { !known.contains($0) }
     }
 }
