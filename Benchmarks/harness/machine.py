@@ -74,6 +74,12 @@ def drop_caches() -> bool:
     return True
 
 
+def memory_directory(size: int) -> str | None:
+    """A directory in memory with room for `size` bytes; none: take the temporary files'."""
+    path = "/dev/shm"
+    return path if os.path.isdir(path) and shutil.disk_usage(path).free > size else None
+
+
 def describe() -> dict:
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "unknown")

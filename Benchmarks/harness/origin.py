@@ -106,7 +106,7 @@ class Origin:
     def reset(self) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{self.control}/", data=b"", timeout=10).close()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(10)

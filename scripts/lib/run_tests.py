@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as xml
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,10 +21,13 @@ END_TO_END = ROOT / "Tests" / "EndToEnd"
 # Swift Testing runs all tests of a process on as many threads as there are cores, and many of ours block: so every
 # test target has a process of its own.
 SWIFT_LIMIT_S = 420
-E2E_LIMIT_S = 420
+E2E_LIMIT_S = 600
+# The end-to-end suites wait more than they compute: so many at a time.
+E2E_JOBS = 2
+GATE_LIMIT_S = 600
 BUILD_LIMIT_S = 1500
 SANITIZERS = ["thread", "address"]
-STAGES = ["lint", "swift", "e2e", "fuzz"] + SANITIZERS
+STAGES = ["lint", "swift", "e2e", "gate", "fuzz"] + SANITIZERS
 # Programs that the end-to-end tests start, as released. The suites in folders, which are those of the programs with gRPC,
 # take the debug build of all: a release build of gRPC and what it needs takes as long as all these tests.
 RELEASE_PRODUCTS = ["millrace", "millrace-keeper", "s3-embedded"]
@@ -51,7 +56,7 @@ def patiently(suite, totals: Totals):
         if not first.failures:
             break
         again = Totals()
-        print("    once more:", flush=True)
+        say("    once more:")
         suite(again)
         again.flaky = first.flaky + ([] if again.failures else first.failures)
         first = again
@@ -96,13 +101,41 @@ def run(name: str, command: list[str], limit_s: int, env: dict[str, str] | None 
     return status, log_path.read_text(errors="replace"), time.monotonic() - start
 
 
+_held = threading.local()
+
+
+def say(line: str):
+    """Prints, or keeps for later what is said in `together`."""
+    held = getattr(_held, "lines", None)
+    if held is None:
+        print(line, flush=True)
+    else:
+        held.append(line)
+
+
+def together(suites: list, jobs: int, totals: Totals):
+    """Runs suites, `jobs` at a time; what each says is printed in one piece."""
+
+    def one(suite) -> tuple[Totals, list[str]]:
+        _held.lines = []
+        own = Totals()
+        patiently(suite, own)
+        return own, _held.lines
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for own, lines in pool.map(one, suites):
+            for line in lines:
+                print(line, flush=True)
+            totals.add(own)
+
+
 def report(name: str, seconds: float, what: str):
-    print(f"{name:<28} {seconds:6.1f} s  {what}", flush=True)
+    say(f"{name:<28} {seconds:6.1f} s  {what}")
 
 
 def tail(output: str, lines: int = 60):
     for line in output.rstrip().splitlines()[-lines:]:
-        print("    " + line[:300], flush=True)
+        say("    " + line[:300])
 
 
 def plain(name: str, command: list[str], limit_s: int, totals: Totals, counts: bool = True) -> bool:
@@ -140,7 +173,7 @@ def swift(target: str, totals: Totals, build: list[str], label: str = "swift"):
         # What a test says about an issue, its seed for one, is on the lines with an arrow after it.
         issues = [line for line in output.splitlines() if re.search("recorded an issue|Fatal error|^↳", line)]
         for line in issues[:40]:
-            print("    " + line, flush=True)
+            say("    " + line)
         tail(output, 30)
 
 
@@ -174,6 +207,20 @@ def end_to_end(path: Path, totals: Totals):
         tail(output, 120)
 
 
+def gate(totals: Totals):
+    """The counts of `Benchmarks/gate`: each is a test."""
+    status, output, seconds = run("gate", ["Benchmarks/gate"], GATE_LIMIT_S)
+    passed = len(re.findall(r"^ok  ", output, re.M))
+    failed = re.findall(r"^FAIL  (.*)$", output, re.M)
+    totals.passed += passed
+    totals.failures += [f"gate: {line}" for line in failed]
+    if status != 0 and not failed:
+        totals.failures.append(f"gate: over its limit of {GATE_LIMIT_S} s" if status == -1 else "gate: it ended early")
+    report("gate", seconds, f"{passed} passed" + ("" if status == 0 else ", FAILED"))
+    if status != 0:
+        tail(output)
+
+
 def wanted_names(wanted: list[str], stage: str) -> list[str]:
     """What comes after "STAGE:" in the arguments."""
     return [item.split(":", 1)[1] for item in wanted if item.startswith(stage + ":")]
@@ -201,15 +248,18 @@ def main() -> int:
                 has_tests = any("@Test" in file.read_text() for file in folder.rglob("*.swift"))
                 if has_tests and (not only or folder.name in only):
                     patiently(lambda totals: swift(folder.name, totals, []), totals)
-    if is_wanted("e2e"):
-        is_built = all(
-            plain(f"build ({product})", ["swift", "build", "-c", "release", "--product", product], BUILD_LIMIT_S,
-                  totals, counts=False) for product in RELEASE_PRODUCTS)
-        if is_built:
-            only = wanted_names(wanted, "e2e")
-            for path in sorted(END_TO_END.glob("test_*.py")) + sorted(END_TO_END.glob("*/test_*.py")):
-                if not only or path.stem.removeprefix("test_") in only or path.parent.name in only:
-                    patiently(lambda totals: end_to_end(path, totals), totals)
+    is_built = not (is_wanted("e2e") or is_wanted("gate")) or all(
+        plain(f"build ({product})", ["swift", "build", "-c", "release", "--product", product], BUILD_LIMIT_S,
+              totals, counts=False) for product in RELEASE_PRODUCTS)
+    if is_wanted("e2e") and is_built:
+        only = wanted_names(wanted, "e2e")
+        paths = [
+            path for path in sorted(END_TO_END.glob("test_*.py")) + sorted(END_TO_END.glob("*/test_*.py"))
+            if not only or path.stem.removeprefix("test_") in only or path.parent.name in only
+        ]
+        together([lambda totals, path=path: end_to_end(path, totals) for path in paths], E2E_JOBS, totals)
+    if is_wanted("gate") and is_built:
+        patiently(gate, totals)
     if is_wanted("fuzz") and (ROOT / "scripts" / "fuzz").exists():
         plain("fuzz", ["scripts/fuzz", "--short"], 600, totals)
     for sanitizer in SANITIZERS:
