@@ -1,8 +1,6 @@
 import Controller
 import Kubernetes
 
-import enum S3.Dates
-
 /// What to do next about a grant. Each step is done, and then the grant is looked at again: a crash between two steps
 /// loses nothing that counts.
 public enum GrantStep: Sendable, Equatable {
@@ -40,7 +38,7 @@ public enum GrantPlan {
             guard begun == scope.digest else { return .withdraw }
             if grant.isAnswered { return .ready }
             guard secretIsThere, grant.status?.observedGeneration == grant.metadata.generation,
-                let renewAt = grant.status?.renewAt.flatMap({ Dates.parseISO8601($0) }), now < renewAt
+                let renewAt = grant.status?.renewAt.flatMap(Timestamp.seconds).map(Int64.init), now < renewAt
             else { return .mint(scope) }
             return .wait(until: renewAt)
         }

@@ -1,8 +1,6 @@
 import Controller
 import Kubernetes
 
-import enum S3.Dates
-
 extension GrantReconciler {
     /// How a session that was minted ended.
     struct Ending: Sendable {
@@ -60,8 +58,8 @@ extension GrantReconciler {
         guard grant.status?.scope != nil, let session = grant.status?.sessionName else {
             return Ending(isDenied: true, message: "No keys were minted.")
         }
-        let issued = grant.status?.issuedAt.flatMap { Dates.parseISO8601($0) } ?? now()
-        let expires = grant.status?.expiresAt.flatMap { Dates.parseISO8601($0) }
+        let issued = grant.status?.issuedAt.flatMap(Timestamp.seconds).map(Int64.init) ?? now()
+        let expires = grant.status?.expiresAt.flatMap(Timestamp.seconds).map(Int64.init)
         let last = (expires ?? issued) + Int64(BrokeredStore.ttlRange.upperBound)
         let left = "The keys end by themselves at \(Timestamp.at(expires ?? last)) at the latest"
         if (expires ?? last) < now() { return Ending(isDenied: true, message: "The keys have expired.") }

@@ -4,7 +4,6 @@ import Logging
 import PrometheusMetrics
 
 import struct S3.Credentials
-import enum S3.Dates
 import enum S3.WallClock
 
 /// Brings one grant to where it should be, step by step. May be cut off anywhere and be called again.
@@ -201,7 +200,7 @@ public struct GrantReconciler: Sendable {
 
     /// Keys that still work are told apart from none.
     private func reportFailure(_ grant: CredentialGrant, _ failure: BrokerFailure) async throws(BrokerFailure) {
-        let expires = grant.status?.expiresAt.flatMap { Dates.parseISO8601($0) } ?? 0
+        let expires = grant.status?.expiresAt.flatMap(Timestamp.seconds).map(Int64.init) ?? 0
         let isGood = expires > now() && failure.reason != "SecretTaken"
         var status = grant.status ?? CredentialGrant.Status()
         status.set(

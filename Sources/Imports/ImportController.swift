@@ -1,5 +1,4 @@
 import Controller
-import Curl
 import Kubernetes
 import Logging
 import PrometheusMetrics
@@ -15,11 +14,10 @@ public final class ImportController: Sendable {
 
     private let loop: ControlLoop
     private let reconciler: ImportReconciler
-    private let thread = TransferThread("import-progress")
 
     /// `policy`: where URLs and endpoints may lead; Jobs keep to it as well.
     public init(
-        client: Client, settings: Settings, policy: AddressPolicy, progress: (any ProgressSource)? = nil,
+        client: Client, settings: Settings, policy: AddressPolicy, progress: any ProgressSource = PodProgress(),
         metrics: Registry, logger: Logger
     ) {
         loop = ControlLoop(
@@ -27,11 +25,9 @@ public final class ImportController: Sendable {
             metrics: metrics, logger: logger)
         reconciler = ImportReconciler(
             tables: ImportTables(watchedBy: loop), client: client, template: JobTemplate(settings.job),
-            progress: progress ?? PodProgress(thread: thread), policy: policy, metrics: metrics, logger: logger,
-            clock: { Timestamp.seconds(Timestamp.now()) ?? 0 })
+            progress: progress, policy: policy, metrics: metrics, logger: logger,
+            clock: { Timestamp.secondsNow })
     }
-
-    deinit { thread.stop() }
 
     /// Works until the task is cancelled.
     public func run() async { await loop.run { [reconciler] key in await reconciler.reconcile(key) } }

@@ -144,7 +144,7 @@ enum SchedulePlan {
     }
 
     static func run(_ item: DatasetImport, at time: Int) -> DatasetImport.Run {
-        let stamp = Timestamp.at(Int64(time)).filter { $0.isNumber || $0 == "T" }.prefix(13).lowercased()
+        let stamp = Timestamp.at(time).filter { $0.isNumber || $0 == "T" }.prefix(13).lowercased()
         let base = (item.spec.claimTemplate?.name ?? item.metadata.name ?? "import").prefix(230)
         return DatasetImport.Run(
             scheduled: time, claimName: "\(base)-\(stamp)", jobName: ImportNames.job(uid: item.uid, scheduled: time))

@@ -47,7 +47,7 @@ extension ImportReconciler {
         _ change: (inout DatasetImport.Status) -> Void = { _ in }
     ) async throws(APIError) {
         var status = ImportStatus.moved(
-            item, to: phase, reason: reason, message: message, now: Timestamp.at(Int64(clock())))
+            item, to: phase, reason: reason, message: message, now: Timestamp.at(clock()))
         change(&status)
         guard let patch = ImportStatus.patch(from: item.status, to: status) else { return }
         do throws(APIError) {
@@ -63,16 +63,16 @@ extension ImportReconciler {
     // MARK: Pods
 
     /// A Job's pods, oldest first.
-    func pods(of job: Job) async throws(APIError) -> [ImportPod] {
+    func pods(of job: Job) async throws(APIError) -> [Pod] {
         let uid = job.metadata.labels?[ImportNames.uidLabel] ?? ""
         return try await client.list(
-            ImportPod.self, namespace: job.metadata.namespace, labelSelector: "\(ImportNames.uidLabel)=\(uid)"
+            Pod.self, namespace: job.metadata.namespace, labelSelector: "\(ImportNames.uidLabel)=\(uid)"
         ).items
             .filter { pod in pod.metadata.ownerReferences?.contains { $0.uid == job.metadata.uid } ?? false }
             .sorted { ($0.metadata.creationTimestamp ?? "", $0.key) < ($1.metadata.creationTimestamp ?? "", $1.key) }
     }
 
-    func ask(_ pods: [ImportPod]) async -> JSON? {
+    func ask(_ pods: [Pod]) async -> JSON? {
         for pod in pods.reversed() where pod.status?.phase == "Running" {
             guard let address = pod.status?.podIP else { continue }
             if let report = await progress.progress(of: address, port: template.settings.progressPort) { return report }
@@ -81,12 +81,14 @@ extension ImportReconciler {
     }
 
     /// The last thing that a copy said of itself.
-    func lastReport(_ pods: [ImportPod]) -> JSON? {
-        pods.reversed().lazy.compactMap { $0.container?.state?.terminated?.message.flatMap { try? JSON(parsing: $0) } }
-            .first { $0["phase"] != nil }
+    func lastReport(_ pods: [Pod]) -> JSON? {
+        pods.reversed().lazy.compactMap {
+            $0.status?.container?.state?.terminated?.message.flatMap { try? JSON(parsing: $0) }
+        }
+        .first { $0["phase"] != nil }
     }
 
-    func lastWords(_ pods: [ImportPod]) -> String? {
-        pods.reversed().lazy.compactMap(\.lastWords).first { !$0.isEmpty }.map { String($0.suffix(1000)) }
+    func lastWords(_ pods: [Pod]) -> String? {
+        pods.reversed().lazy.compactMap { $0.status?.lastWords }.first { !$0.isEmpty }.map { String($0.suffix(1000)) }
     }
 }

@@ -10,17 +10,17 @@ extension ImportReconciler {
         switch SchedulePlan.decide(item, created: created, now: clock()) {
         case .start(let time):
             // Written down first: what is made after that is found again.
-            try await move(item, .running, "Started", "The run of \(Timestamp.at(Int64(time))) begins.") {
+            try await move(item, .running, "Started", "The run of \(Timestamp.at(time)) begins.") {
                 $0.current = SchedulePlan.run(item, at: time)
-                $0.lastScheduleTime = Timestamp.at(Int64(time))
+                $0.lastScheduleTime = Timestamp.at(time)
                 $0.nextScheduleTime = nil
                 $0.progress = nil
             }
             return .again(afterMs: 0)
         case .waitUntil(let time):
             let latest = item.status?.latestClaim.map { " The newest data is in claim \($0)." } ?? ""
-            try await move(item, .scheduled, "Scheduled", "The next run is at \(Timestamp.at(Int64(time))).\(latest)") {
-                $0.nextScheduleTime = Timestamp.at(Int64(time))
+            try await move(item, .scheduled, "Scheduled", "The next run is at \(Timestamp.at(time)).\(latest)") {
+                $0.nextScheduleTime = Timestamp.at(time)
             }
             return .again(afterMs: min(3_600, max(1, time - clock())) * 1000)
         case .never:
@@ -37,7 +37,7 @@ extension ImportReconciler {
         run.phase = isWhole ? .succeeded : .failed
         run.message = message
         run.progress = progress
-        run.completionTime = Timestamp.at(Int64(clock()))
+        run.completionTime = Timestamp.at(clock())
         if let claim = tables.claims[ObjectKey(namespace: item.metadata.namespace, name: run.claimName)], isWhole {
             try await setLatest(claim, true)
         }

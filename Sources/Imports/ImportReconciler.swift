@@ -164,8 +164,9 @@ final class ImportReconciler: Sendable {
     private func follow(_ item: DatasetImport, _ claimName: String, _ job: Job) async throws(APIError) {
         let pods = try await pods(of: job)
         let report = await ask(pods)
+        let status = pods.last?.status
         var message = "The Job \(job.metadata.name ?? "") copies into claim \(claimName)."
-        if report == nil, let words = pods.last?.container?.state?.waiting.flatMap({ _ in pods.last?.lastWords }) {
+        if report == nil, let words = status?.container?.state?.waiting.flatMap({ _ in status?.lastWords }) {
             message += " Now \(words)."
         }
         try await move(item, .running, "Copying", message) {

@@ -23,22 +23,6 @@ public struct Secret: KubernetesObject {
     public init(metadata: ObjectMeta) { self.metadata = metadata }
 }
 
-public struct Pod: KubernetesObject {
-    public static let resource = Resource(group: "", version: "v1", plural: "pods", kind: "Pod", isNamespaced: true)
-    public struct Spec: Codable, Sendable { public var volumes: [Volume]? }
-    public struct Volume: Codable, Sendable { public var persistentVolumeClaim: ClaimSource? }
-    public struct ClaimSource: Codable, Sendable { public var claimName: String }
-    public struct Status: Codable, Sendable { public var phase: String? }
-
-    public var metadata: ObjectMeta
-    public var spec: Spec?
-    public var status: Status?
-
-    public func mounts(claim: String) -> Bool {
-        spec?.volumes?.contains { $0.persistentVolumeClaim?.claimName == claim } ?? false
-    }
-}
-
 /// What happened to an object, for people (`kubectl describe`).
 public struct Event: KubernetesObject {
     public static let resource = Resource(group: "", version: "v1", plural: "events", kind: "Event", isNamespaced: true)

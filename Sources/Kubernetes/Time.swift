@@ -3,7 +3,10 @@ import Glibc
 /// RFC 3339 timestamps as the API writes them.
 public enum Timestamp {
     /// metav1.Time: whole seconds.
-    public static func now() -> String { text(seconds: current().tv_sec) + "Z" }
+    public static func now() -> String { at(secondsNow) }
+
+    /// Seconds since 1970.
+    public static var secondsNow: Int { current().tv_sec }
 
     /// Seconds since 1970 of a metav1.Time or MicroTime; nil for other texts.
     public static func seconds(_ text: String) -> Int? {
@@ -23,7 +26,7 @@ public enum Timestamp {
     }
 
     /// metav1.Time of a moment in seconds since 1970.
-    public static func at(_ seconds: Int64) -> String { text(seconds: Int(seconds)) + "Z" }
+    public static func at(_ seconds: some BinaryInteger) -> String { text(seconds: Int(seconds)) + "Z" }
 
     private static func current() -> timespec {
         var time = timespec()
@@ -32,7 +35,7 @@ public enum Timestamp {
     }
 
     /// Without a zone.
-    public static func text(seconds: Int) -> String {
+    private static func text(seconds: Int) -> String {
         var seconds = seconds
         var parts = tm()
         gmtime_r(&seconds, &parts)

@@ -15,7 +15,7 @@ extension RevisionController {
                     .warning, on: ObjectReference(dataset), reason: "RevisionFailed", message: error.description)
                 // By this it is known when to try again.
                 var failed = state("Failed", error.description, of: dataset)
-                failed.lastAttempt = Moment.text(now())
+                failed.lastAttempt = Timestamp.at(now())
                 await log(dataset) { () async throws(APIError) in try await write(failed, to: dataset) }
                 return
             }
@@ -38,7 +38,7 @@ extension RevisionController {
         let known = try await client.get(Dataset.self, dataset.key.name, namespace: dataset.key.namespace)
         guard known.metadata.uid == dataset.metadata.uid, var records = known.status?.revisions else { return }
         for i in records.indices where records[i].id == record.id && records[i].readyAt == nil {
-            records[i].readyAt = Moment.text(now())
+            records[i].readyAt = Timestamp.at(now())
         }
         var revision: JSON = ["current": .string(record.id)]
         if known.status?.revision?.phase == "Failed" {

@@ -22,7 +22,7 @@ extension RevisionController {
             where names.contains(where: { pod.mounts(claim: $0) })
                 && !["Succeeded", "Failed"].contains(pod.status?.phase ?? "")
             {
-                oldest = min(oldest, pod.metadata.creationTimestamp.flatMap { Moment.seconds($0) } ?? 0)
+                oldest = min(oldest, pod.metadata.creationTimestamp.flatMap { Timestamp.seconds($0) } ?? 0)
             }
         }
         guard oldest < .max else { return used }
@@ -68,7 +68,7 @@ extension RevisionController {
                 removed.add()
             }
         } catch {
-            let since = dataset.metadata.deletionTimestamp.flatMap { Moment.seconds($0) } ?? now()
+            let since = dataset.metadata.deletionTimestamp.flatMap { Timestamp.seconds($0) } ?? now()
             guard now() - since >= Self.leaveSeconds else { return .failed(atLeastMs: 5_000) }
             await events.record(
                 .warning, on: ObjectReference(dataset), reason: "ManifestsLeft",

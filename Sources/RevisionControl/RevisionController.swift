@@ -38,7 +38,7 @@ public final class RevisionController: Sendable {
         self.client = client
         self.store = store
         self.logger = logger
-        self.now = now ?? { Moment.now }
+        self.now = now ?? { Timestamp.secondsNow }
         jobs = RevisionJobs(client: client, policy: policy)
         events = EventRecorder(client: client, component: Names.controller, logger: logger)
         loop = ControlLoop(name: "revisions", client: client, metrics: metrics, logger: logger)
@@ -148,7 +148,7 @@ public final class RevisionController: Sendable {
             await removeOrphans(job, dataset)
             let newest = dataset.newestRevision
             // Later than every other, whatever the clock says.
-            var id = Moment.id(started)
+            var id = RevisionPlan.id(at: started)
             if let last = dataset.status?.revisions?.map(\.id).max(), id <= last { id = "\(last)1" }
             if let info = try await store.build(job, id: id, created: Int64(started), unlessDigest: newest?.digest) {
                 record = self.record(info, id, job, dataset, started)
@@ -166,7 +166,7 @@ public final class RevisionController: Sendable {
             await events.record(
                 .warning, on: ObjectReference(dataset), reason: "RevisionFailed", message: error.description)
         }
-        result.lastAttempt = Moment.text(started)
+        result.lastAttempt = Timestamp.at(started)
         result.request = request
         // What can't be written now would be lost: the manifest that is there already is an orphan then, and goes with the
         // next attempt.
@@ -188,7 +188,7 @@ public final class RevisionController: Sendable {
     ) -> Dataset.RevisionRecord {
         var record = Dataset.RevisionRecord(
             id: id, manifest: "s3://\(job.store.bucket)/\(job.place(of: id)?.objectKey.description ?? "")",
-            createdAt: Moment.text(started), objects: Int(clamping: info.objects), bytes: Int(clamping: info.bytes),
+            createdAt: Timestamp.at(started), objects: Int(clamping: info.objects), bytes: Int(clamping: info.bytes),
             digest: info.digest, source: dataset.sourceDigest)
         record.endpoint = job.store.endpoint
         record.region = job.store.region
@@ -227,8 +227,8 @@ public final class RevisionController: Sendable {
     ) async throws(APIError) {
         var state = state
         if let schedule = dataset.spec.revision?.schedule.flatMap({ try? CronSchedule($0) }) {
-            let last = state.lastAttempt.flatMap { Moment.seconds($0) } ?? now()
-            state.next = schedule.next(after: last).map { Moment.text($0) }
+            let last = state.lastAttempt.flatMap { Timestamp.seconds($0) } ?? now()
+            state.next = schedule.next(after: last).map { Timestamp.at($0) }
         }
         if record == nil, state == dataset.status?.revision { return }
         var status: JSON = ["revision": state.json]

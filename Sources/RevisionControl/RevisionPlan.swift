@@ -21,6 +21,12 @@ public struct RevisionPlan: Equatable, Sendable {
     public var steps: [Step]
 
     public static let finalizer = "millrace.dev/revisions"
+
+    /// Of a revision that was begun then, seconds since 1970: "20261121t161500z", in order, and fit for a label and a
+    /// path.
+    static func id(at seconds: Int) -> String {
+        Timestamp.at(seconds).filter { $0.isLetter || $0.isNumber }.lowercased()
+    }
     public static let defaultKeep = 3
     /// A failed attempt is made again after so long, and not before, whatever else asks for one.
     static let retrySeconds = 60
@@ -75,7 +81,7 @@ public struct RevisionPlan: Equatable, Sendable {
         var end = Int.max
         for record in records.sorted(by: { $0.id > $1.id }) {
             if end > oldest - clockSlackSeconds { held.insert(record.id) }
-            end = record.readyAt.flatMap { Moment.seconds($0) } ?? end
+            end = record.readyAt.flatMap { Timestamp.seconds($0) } ?? end
         }
         return held
     }
@@ -111,12 +117,12 @@ public struct RevisionPlan: Equatable, Sendable {
     /// When what failed may be tried again, in seconds since 1970; 0: nothing did.
     private static func patience(_ dataset: Dataset) -> Int {
         guard let state = dataset.status?.revision, state.phase == "Failed" else { return 0 }
-        return state.lastAttempt.flatMap { Moment.seconds($0) }.map { $0 + retrySeconds } ?? 0
+        return state.lastAttempt.flatMap { Timestamp.seconds($0) }.map { $0 + retrySeconds } ?? 0
     }
 
     private static func next(_ dataset: Dataset, _ now: Int) -> Step {
         let state = dataset.status?.revision
-        let attempted = state?.lastAttempt.flatMap { Moment.seconds($0) }
+        let attempted = state?.lastAttempt.flatMap { Timestamp.seconds($0) }
         let request = dataset.metadata.annotations?[Names.newRevision]
         var why: String?
         var due = Int.max

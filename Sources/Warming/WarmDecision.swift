@@ -48,7 +48,7 @@ struct WarmDecision {
             let podName = WarmPods.name(owner, attempt)
             let before = entry.phase
             look(&entry, pods[podName], cluster.progress[podName], owner, now: cluster.now)
-            if entry.phase != before || entry.since == nil { entry.since = Timestamp.text(seconds: cluster.now) + "Z" }
+            if entry.phase != before || entry.since == nil { entry.since = Timestamp.at(cluster.now) }
             wantedPods.insert(podName)
             return entry
         }
@@ -110,14 +110,14 @@ struct WarmDecision {
     private mutating func follow(_ entry: inout Dataset.WarmNode, _ pod: WarmPod, _ progress: WarmProgress?) {
         switch pod.status?.phase {
         case "Succeeded":
-            entry.take(pod.lastWords.flatMap(WarmProgress.init(text:)))
+            entry.take(pod.status?.lastWords.flatMap(WarmProgress.init(text:)))
             entry.phase = .warm
             entry.failures = nil
             entry.message = nil
             // To delete the pod, once this is written.
             lookAgain(afterMs: 1)
         case "Failed":
-            let words = pod.lastWords
+            let words = pod.status?.lastWords
             let report = words.flatMap(WarmProgress.init(text:))
             entry.take(report)
             entry.phase = .failed
@@ -127,11 +127,11 @@ struct WarmDecision {
         case "Running":
             entry.phase = .warming
             entry.take(progress)
-            let failure = (pod.status?.containerStatuses?.first?.restartCount ?? 0) > 0 ? pod.lastWords : nil
+            let failure = (pod.status?.container?.restartCount ?? 0) > 0 ? pod.status?.lastWords : nil
             entry.message = failure.map { String((WarmProgress(text: $0)?.message ?? $0).prefix(500)) }
             lookAgain(afterMs: Self.progressMs)
         default:
-            entry.message = pod.lastWords.map { String($0.prefix(500)) }
+            entry.message = pod.status?.lastWords.map { String($0.prefix(500)) }
             lookAgain(afterMs: 30_000)
         }
     }
@@ -208,8 +208,10 @@ struct WarmProgress: Equatable, Sendable {
     var bytesTotal: Int?
     var message: String?
 
-    init?(text: String) {
-        guard let json = try? JSON(parsing: Array(text.utf8)), json["phase"]?.string != nil else { return nil }
+    init?(text: String) { self.init(report: try? JSON(parsing: Array(text.utf8))) }
+
+    init?(report json: JSON?) {
+        guard let json, json["phase"]?.string != nil else { return nil }
         objects = json["objects"]?.integer
         objectsTotal = json["objectsTotal"]?.integer
         bytes = json["bytes"]?.integer

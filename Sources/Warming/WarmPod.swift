@@ -56,36 +56,10 @@ public struct WarmPod: KubernetesObject {
         var persistentVolumeClaim: Claim?
     }
 
-    public struct Status: Codable, Sendable, Equatable {
-        struct ContainerStatus: Codable, Sendable, Equatable {
-            var restartCount: Int?
-            var state: State?
-            var lastState: State?
-        }
-        struct State: Codable, Sendable, Equatable {
-            struct Terminated: Codable, Sendable, Equatable {
-                var exitCode: Int?
-                var message: String?
-                var reason: String?
-            }
-            struct Waiting: Codable, Sendable, Equatable {
-                var reason: String?
-                var message: String?
-            }
-            var terminated: Terminated?
-            var waiting: Waiting?
-        }
-        var phase: String?
-        var podIP: String?
-        var reason: String?
-        var message: String?
-        var containerStatuses: [ContainerStatus]?
-    }
-
     public var metadata: ObjectMeta
     /// Written, never read: anybody may give a pod our label.
     var spec: Spec?
-    public var status: Status?
+    public var status: Pod.Status?
 
     private enum CodingKeys: String, CodingKey { case metadata, spec, status }
 
@@ -97,15 +71,7 @@ public struct WarmPod: KubernetesObject {
     public init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
         metadata = try fields.decode(ObjectMeta.self, forKey: .metadata)
-        status = try fields.decodeIfPresent(Status.self, forKey: .status)
-    }
-
-    /// The last words of its container, or why there are none.
-    var lastWords: String? {
-        let container = status?.containerStatuses?.first
-        return container?.state?.terminated?.message ?? container?.lastState?.terminated?.message
-            ?? container?.state?.waiting?.message ?? container?.state?.waiting?.reason ?? status?.message
-            ?? status?.reason
+        status = try fields.decodeIfPresent(Pod.Status.self, forKey: .status)
     }
 }
 

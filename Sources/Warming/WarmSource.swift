@@ -34,7 +34,7 @@ struct WarmSchedule: Equatable {
         var began = last.flatMap(Timestamp.seconds) ?? now
         // Times that were missed, as nobody led, are made up for by one run.
         if let due = cron.next(after: began), due <= now { began = now }
-        runAt = Timestamp.text(seconds: began) + "Z"
+        runAt = Timestamp.at(began)
         nextMs = cron.next(after: began).map { max(1, $0 - now) * 1000 }
     }
 }

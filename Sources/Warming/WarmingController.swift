@@ -1,5 +1,4 @@
 import Controller
-import Glibc
 import Kubernetes
 import Logging
 import PrometheusMetrics
@@ -14,7 +13,7 @@ public final class WarmingController: Sendable {
     ///   - driver: the CSI driver's name.
     public init(
         client: Client, ids: VolumeIDs, driver: String = Names.defaultDriver, settings: WarmPodSettings,
-        progress: any ProgressSource = ProgressClient(), resyncSeconds: Int = 900, metrics: Registry, logger: Logger
+        progress: any ProgressSource = PodProgress(), resyncSeconds: Int = 900, metrics: Registry, logger: Logger
     ) {
         let loop = ControlLoop(
             name: "warming", client: client, resyncSeconds: resyncSeconds, metrics: metrics, logger: logger)
@@ -29,7 +28,7 @@ public final class WarmingController: Sendable {
             PersistentVolumeClaim.self, labelSelector: WarmPods.ownerLabel, keys: WarmingTables.keys(ownersOf:))
         reconciler = WarmingReconciler(
             client: client, tables: tables, ids: ids, driver: driver, settings: settings, progress: progress,
-            metrics: metrics, logger: logger, now: { Int(time(nil)) }, enqueue: { loop.enqueue($0) })
+            metrics: metrics, logger: logger, now: { Timestamp.secondsNow }, enqueue: { loop.enqueue($0) })
     }
 
     /// Works until the task is cancelled.

@@ -107,8 +107,10 @@ final class WarmingReconciler: Sendable {
         var said: [String: WarmProgress] = [:]
         await withTaskGroup(of: (String, WarmProgress?).self) { group in
             for pod in pods where pod.status?.phase == "Running" {
+                guard let address = pod.status?.podIP, !address.isEmpty else { continue }
                 group.addTask { [progress] in
-                    (pod.key.name, await progress.progress(of: pod).flatMap(WarmProgress.init(text:)))
+                    let report = await progress.progress(of: address, port: WarmPod.progressPort)
+                    return (pod.key.name, WarmProgress(report: report))
                 }
             }
             for await (name, report) in group { said[name] = report }

@@ -127,7 +127,7 @@ import Testing
         for _ in 0..<2 { try await service.cleanup(name: "iris", namespace: "team") }
         try await service.cleanup(name: "nobody", namespace: "team")
         for _ in 0..<4 { await world.look() }
-        #expect(world.jobs.isEmpty && world.all(ImportPod.self).isEmpty)
+        #expect(world.jobs.isEmpty && world.all(Pod.self).isEmpty)
         #expect(world.status("iris")?.phase == .failed)
         #expect(world.claim("golden")?.metadata.annotations?[ImportNames.filledBy] == nil)
     }
@@ -142,7 +142,7 @@ import Testing
         #expect(world.item("iris") != nil)
         for _ in 0..<4 { await world.look() }
         #expect(world.item("iris") == nil)
-        #expect(world.jobs.isEmpty && world.all(ImportPod.self).isEmpty)
+        #expect(world.jobs.isEmpty && world.all(Pod.self).isEmpty)
         #expect(world.claim("golden") != nil, "a claim that it didn't make stays")
         #expect(world.claim("golden")?.metadata.annotations?[ImportNames.filledBy] == nil)
     }
@@ -158,7 +158,7 @@ import Testing
             world.restart()
             await world.settle()
             try #require(world.status("iris")?.phase == .succeeded, "killed at call \(call)")
-            #expect(world.jobs.count == 1 && world.all(ImportPod.self).count == 1, "killed at call \(call)")
+            #expect(world.jobs.count == 1 && world.all(Pod.self).count == 1, "killed at call \(call)")
             #expect(world.claim("iris")?.metadata.annotations?[ImportNames.filledBy] == nil, "killed at call \(call)")
             world.server.delete(DatasetImport.resource, "iris", namespace: "team")
             await world.settle()

@@ -184,7 +184,7 @@ private final class ImportSimulation {
         problems += world.jobs.map { "Job \($0.key.name) is left" }
         problems += world.all(PersistentVolumeClaim.self).map { "claim \($0.key.name) is left" }
         problems += world.all(DatasetImport.self).map { "import \($0.key.name) is left" }
-        problems += world.all(ImportPod.self).map { "pod \($0.key.name) is left" }
+        problems += world.all(Pod.self).map { "pod \($0.key.name) is left" }
         return problems
     }
 }

@@ -29,7 +29,7 @@ final class World {
     let server = APIServer()
     let reports = Reports()
     /// Five minutes past an hour, about the time of the objects' creationTimestamps, which are this machine's.
-    let now = Locked((Timestamp.seconds(Timestamp.now()) ?? 0) / 3600 * 3600 + 330)
+    let now = Locked(Timestamp.secondsNow / 3600 * 3600 + 330)
     private(set) var life = Life()
     private(set) var reconciler: ImportReconciler!
     private var pods = 0
@@ -188,8 +188,8 @@ final class World {
         return addresses
     }
 
-    func podsOf(_ job: Job) -> [ImportPod] {
-        all(ImportPod.self).filter { $0.metadata.ownerReferences?.first?.uid == job.metadata.uid }
+    func podsOf(_ job: Job) -> [Pod] {
+        all(Pod.self).filter { $0.metadata.ownerReferences?.first?.uid == job.metadata.uid }
     }
 
     /// Ends a Job's running pod with these last words, and the Job with it unless it may try again.

@@ -24,7 +24,7 @@ import Testing
     ])
     func theNextTimeIsFound(schedule: String, expected: String) throws {
         let next = try #require(try CronSchedule(schedule).next(after: now))
-        #expect(Timestamp.text(seconds: next) == expected)
+        #expect(Timestamp.at(next) == "\(expected)Z")
     }
 
     @Test func eachTimeFollowsTheOneBefore() throws {
@@ -33,7 +33,7 @@ import Testing
         var time = now
         for _ in 0..<5 {
             time = try #require(schedule.next(after: time))
-            times.append(String(Timestamp.text(seconds: time).suffix(8).prefix(5)))
+            times.append(String(Timestamp.at(time).suffix(9).prefix(5)))
         }
         #expect(times == ["18:00", "18:30", "00:00", "00:30", "06:00"])
     }

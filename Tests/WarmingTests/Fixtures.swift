@@ -24,7 +24,7 @@ func node(
             "conditions": [
                 [
                     "type": "Ready", "status": ready ? "True" : "Unknown",
-                    "lastTransitionTime": .string(Timestamp.text(seconds: since) + "Z"),
+                    "lastTransitionTime": .string(Timestamp.at(since)),
                 ]
             ], "nodeInfo": ["bootID": .string(boot)],
         ],

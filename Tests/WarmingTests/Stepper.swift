@@ -11,7 +11,7 @@ import Threads
 
 /// Pods that say nothing of how they get on.
 struct Silence: ProgressSource {
-    func progress(of pod: WarmPod) async -> String? { nil }
+    func progress(of address: String, port: Int) async -> JSON? { nil }
 }
 
 /// Seconds since 1970, moved by hand.
