@@ -16,6 +16,15 @@ let definitions = Resource(
     group: "apiextensions.k8s.io", version: "v1", plural: "customresourcedefinitions",
     kind: "CustomResourceDefinition", isNamespaced: false)
 
+/// Waits until something holds; fails the test after ten seconds.
+func eventually(_ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () -> Bool) async {
+    for _ in 0..<2000 {
+        if condition() { return }
+        try? await Task.sleep(for: .milliseconds(5))
+    }
+    Issue.record("never: \(what)", sourceLocation: sourceLocation)
+}
+
 extension APIServer {
     /// With the chart's CRD, namespaces and classes: `courses` has the Dataset, `team-a` and `team-b` want it.
     static func cluster(seed: UInt64 = 1, automatic: Bool = false) throws -> APIServer {

@@ -11,14 +11,6 @@ import Testing
     let server: APIServer
     init() throws { server = try APIServer.cluster(automatic: true) }
 
-    private func eventually(_ what: String, _ condition: () -> Bool) async {
-        for _ in 0..<2000 {
-            if condition() { return }
-            try? await Task.sleep(for: .milliseconds(5))
-        }
-        Issue.record("never: \(what)")
-    }
-
     private func running(statusIntervalMs: Int = 20, _ body: (ControllerService) async throws -> Void) async throws {
         let socket = try #require(SocketServer(server))
         let registry = Registry()

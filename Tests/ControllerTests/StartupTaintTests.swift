@@ -13,14 +13,6 @@ import Testing
         ["key": "millrace.dev/not-ready", "value": "true", "effect": "NoExecute"],
     ]
 
-    private func eventually(_ what: String, _ condition: () -> Bool) async {
-        for _ in 0..<2000 {
-            if condition() { return }
-            try? await Task.sleep(for: .milliseconds(5))
-        }
-        Issue.record("never: \(what)")
-    }
-
     private func running(_ body: () async -> Void) async {
         let client = Client(transport: DirectTransport(server), fieldManager: "test")
         let subject = StartupTaints(
