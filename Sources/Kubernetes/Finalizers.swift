@@ -9,6 +9,44 @@ extension Client {
         try await setFinalizers(of: object) { $0.contains(finalizer) ? $0 : $0 + [finalizer] }
     }
 
+    /// Takes the finalizers that begin so off every object of a kind, and answers of how many. None where the kind isn't
+    /// served.
+    public func removeFinalizers<T: KubernetesObject>(
+        beginningWith prefix: String, from type: T.Type
+    ) async throws(APIError) -> Int {
+        let objects: [T]
+        do throws(APIError) { objects = try await list(T.self).items } catch {
+            guard error.isNotFound else { throw error }
+            return 0
+        }
+        var count = 0
+        for object in objects where object.metadata.finalizers?.contains(where: { $0.hasPrefix(prefix) }) ?? false {
+            try await removeFinalizers(beginningWith: prefix, from: object)
+            count += 1
+        }
+        return count
+    }
+
+    /// Also where somebody changes the object at the same time.
+    private func removeFinalizers<T: KubernetesObject>(
+        beginningWith prefix: String, from object: T
+    ) async throws(APIError) {
+        var object = object
+        for attempt in 1... {
+            do throws(APIError) {
+                return try await setFinalizers(of: object) { $0.filter { !$0.hasPrefix(prefix) } }
+            } catch {
+                guard error.isConflict, attempt < 10 else { throw error }
+            }
+            do throws(APIError) {
+                object = try await get(T.self, object.key.name, namespace: object.metadata.namespace)
+            } catch {
+                guard !error.isNotFound else { return }
+                throw error
+            }
+        }
+    }
+
     private func setFinalizers<T: KubernetesObject>(
         of object: T, _ change: ([String]) -> [String]
     ) async throws(APIError) {

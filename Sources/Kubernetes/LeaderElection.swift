@@ -79,7 +79,11 @@ public struct LeaderElection: Sendable {
 
     /// Returns true if the leadership was lost, false if the body ended by itself or the task was cancelled. The Lease is
     /// given up at the end, so that the next one needn't wait.
-    public func run(_ body: @escaping @Sendable () async -> Void) async -> Bool {
+    ///
+    /// `whenLost` is called at once: the body may take a while to end, and others lead meanwhile.
+    public func run(
+        whenLost: @escaping @Sendable () -> Void = {}, _ body: @escaping @Sendable () async -> Void
+    ) async -> Bool {
         var election = LeaseElection(identity: identity, leaseMs: settings.leaseMs)
         while !Task.isCancelled {
             if await attempt(&election) { break }
@@ -98,7 +102,11 @@ public struct LeaderElection: Sendable {
                     await pause()
                     if Task.isCancelled { return false }
                     _ = await attempt(&election)
-                    if !election.isLeader(now: .now, renewDeadlineMs: settings.renewDeadlineMs) { return true }
+                    if !election.isLeader(now: .now, renewDeadlineMs: settings.renewDeadlineMs) {
+                        logger.error("lost the leadership", metadata: ["lease": "\(namespace)/\(name)"])
+                        whenLost()
+                        return true
+                    }
                 }
                 return false
             }
@@ -106,12 +114,32 @@ public struct LeaderElection: Sendable {
             group.cancelAll()
             return first
         }
-        if lost {
-            logger.error("lost the leadership", metadata: ["lease": "\(namespace)/\(name)"])
-        } else {
-            await Task { await release() }.value
-        }
+        if !lost { await Task { await release() }.value }
         return lost
+    }
+
+    /// Takes the Lease from whoever has it, so that nobody leads for so long, and returns once the one that led has seen it.
+    /// Nothing happens where there is no Lease, as then nobody ever led.
+    public func depose(forSeconds seconds: Int) async throws(APIError) {
+        var attempts = 0
+        while true {
+            attempts += 1
+            do throws(APIError) {
+                var lease = try await client.get(Lease.self, name, namespace: namespace)
+                let wasHeld = !(lease.spec?.holderIdentity ?? "").isEmpty
+                lease.spec = spec(nil, transitions: (lease.spec?.leaseTransitions ?? 0) + 1)
+                lease.spec?.leaseDurationSeconds = seconds
+                try await client.replace(lease)
+                // It looks every few seconds, and stops by itself where it can't.
+                if wasHeld { try? await Task.sleep(for: .milliseconds(settings.leaseMs)) }
+                return
+            } catch {
+                if error.isNotFound { return }
+                // It was renewed at the same moment.
+                guard error.isConflict, attempts < 20 else { throw error }
+                try? await Task.sleep(for: .milliseconds(Int.random(in: 1...100)))
+            }
+        }
     }
 
     private func pause() async {

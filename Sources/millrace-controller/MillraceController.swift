@@ -39,6 +39,9 @@ struct MillraceController: AsyncParsableCommand {
     var leaseNamespace: String?
     @Option(help: "This replica's name in the Lease (default: the host's name and a random end).")
     var identity: String?
+    @Flag(
+        help: "Take the leadership and every finalizer of ours away, so that nothing waits for a controller, and end.")
+    var letGo = false
     @Option(help: "Things that are worked on at a time.")
     var workers = 8
     @Option(help: "Seconds between two full comparisons with the API server.")
@@ -97,6 +100,7 @@ struct MillraceController: AsyncParsableCommand {
         let logger = Logger(label: "controller")
         let registry = Registry()
         do {
+            if letGo { return try await letAllGo(logger) }
             let ids = VolumeIDs(key: try VolumeKey.load(file: volumeKeyFile, besides: csiEndpoint))
             if noKubernetes {
                 try await serveAlone(ids, registry, logger)
@@ -117,12 +121,29 @@ struct MillraceController: AsyncParsableCommand {
         try await untilTermination { try await server?.run() }
     }
 
-    private func serveCluster(_ ids: VolumeIDs, _ registry: Registry, _ logger: Logger) async throws {
+    private func letAllGo(_ logger: Logger) async throws {
+        let configuration = try self.configuration()
+        let client = Client(transport: CurlTransport(configuration), fieldManager: Names.controller)
+        try await LettingGo(client: client, election: election(client, configuration, logger), logger: logger).run()
+    }
+
+    private func configuration() throws -> Configuration {
         var environment: [String: String] = [:]
         for name in ["KUBECONFIG", "HOME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"] {
             environment[name] = getenv(name).map { String(cString: $0) }
         }
-        let configuration = try Configuration.find(kubeconfig: kubeconfig, environment: environment)
+        return try Configuration.find(kubeconfig: kubeconfig, environment: environment)
+    }
+
+    private func election(_ client: Client, _ configuration: Configuration, _ logger: Logger) -> LeaderElection {
+        let random = String(UInt32.random(in: 0 ... .max), radix: 16)
+        return LeaderElection(
+            client: client, name: leaseName, namespace: leaseNamespace ?? configuration.namespace,
+            identity: identity ?? "\(hostname())-\(random)", logger: logger)
+    }
+
+    private func serveCluster(_ ids: VolumeIDs, _ registry: Registry, _ logger: Logger) async throws {
+        let configuration = try self.configuration()
         let client = Client(
             transport: CurlTransport(configuration), fieldManager: Names.controller, metrics: registry)
         var sources: SourceObserver?
@@ -194,7 +215,6 @@ struct MillraceController: AsyncParsableCommand {
                 try reconciler.view(of: key, for: namespace ?? "", subPath: subPath)
             }, others: { reconciler.knownVolumes })
         let server = try csiServer(volumes, isReady: { service.isReady || noLeaderElection == false })
-        let name = identity ?? "\(hostname())-\(String(UInt32.random(in: 0 ... .max), radix: 16))"
         try await untilTermination {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 if let server { group.addTask { try await server.run() } }
@@ -205,19 +225,14 @@ struct MillraceController: AsyncParsableCommand {
                         await lead()
                         return
                     }
-                    let election = LeaderElection(
-                        client: client, name: leaseName, namespace: leaseNamespace ?? configuration.namespace,
-                        identity: name, logger: logger)
-                    // Without the lease nothing may be done any more; the kubelet starts a fresh process.
-                    if await election.run(lead) { throw LeadershipLost() }
+                    let election = self.election(client, configuration, logger)
+                    // Without the lease nothing may be done any more, also not what was begun, which may take a minute to
+                    // end; the kubelet starts a fresh process.
+                    _ = await election.run(whenLost: { _exit(1) }, lead)
                 }
                 try await group.waitForAll()
             }
         }
-    }
-
-    private struct LeadershipLost: Error, CustomStringConvertible {
-        var description: String { "the leadership was lost" }
     }
 
     private func csiServer(_ volumes: VolumeService, isReady: @escaping @Sendable () -> Bool) throws -> CSIServer? {

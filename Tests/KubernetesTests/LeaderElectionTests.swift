@@ -91,6 +91,69 @@ import Threads
         server.stop()
     }
 
+    @Test func aLossIsToldAtOnceAlsoWhereTheBodyTakesLongToEnd() async {
+        let server = APIServer()
+        let isTold = Locked(false)
+        let election = LeaderElection(
+            client: Client(server), name: "lock", namespace: "default", identity: "a", settings: fast, logger: quiet)
+        let leading = Leaders()
+        await withTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                await election.run(whenLost: { isTold.withLock { $0 = true } }) {
+                    await leading.start("a")
+                    // It doesn't look whether it is cancelled.
+                    await eventually("it is told") { isTold.withLock { $0 } }
+                }
+            }
+            await eventually("leads") { await leading.current == ["a"] }
+            server.inject(Fault(resource: "leases", .lostRequest, count: 1_000_000))
+            let wasLost = await group.next()
+            #expect(wasLost == true)
+        }
+        server.stop()
+    }
+
+    @Test func aLeaderThatIsDeposedStopsAndNobodyFollows() async throws {
+        let server = APIServer()
+        let leading = Leaders()
+        func election(_ name: String) -> LeaderElection {
+            LeaderElection(
+                client: Client(server), name: "lock", namespace: "default", identity: name, settings: fast,
+                logger: quiet)
+        }
+        let leader = election("a")
+        let task = Task {
+            await leader.run {
+                await leading.start("a")
+                while !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
+                await leading.end("a")
+            }
+        }
+        await eventually("leads") { await leading.current == ["a"] }
+        // A renewal came between: it is tried again.
+        server.inject(Fault(verb: "update", resource: "leases", .status(409, reason: "Conflict"), count: 1))
+        try await election("end").depose(forSeconds: 60)
+        #expect(await leading.current.isEmpty)
+        #expect(await task.value)
+        let lease = try await Client(server).get(Lease.self, "lock", namespace: "default").spec
+        #expect(lease?.holderIdentity == "end" && lease?.leaseDurationSeconds == 60)
+        // The next replica waits that long, and not as long as it would by itself.
+        var next = LeaseElection(identity: "b", leaseMs: 2000)
+        #expect(next.decide(lease, now: at(0)) == .wait)
+        #expect(next.decide(lease, now: at(59_999)) == .wait)
+        #expect(next.decide(lease, now: at(60_000)) == .take(transitions: lease!.leaseTransitions! + 1))
+        server.stop()
+    }
+
+    @Test func whereNobodyEverLedNobodyIsDeposed() async throws {
+        let server = APIServer()
+        let election = LeaderElection(
+            client: Client(server), name: "lock", namespace: "default", identity: "end", settings: fast, logger: quiet)
+        try await election.depose(forSeconds: 60)
+        #expect(server.objects(Lease.resource).isEmpty)
+        server.stop()
+    }
+
     private actor Leaders {
         private(set) var current: Set<String> = []
         private(set) var most = 0

@@ -1,18 +1,19 @@
 """From a Dataset to bytes in pods: API server, controller, PVC, kubelet, node plugin, FUSE mount, S3 server."""
 
+import json
 import os
 import re
 import urllib.request
 
 import pytest
 
-from controller import wait_for
+from chart import kinds, render, rules
+from controller import ROOT, wait_for
 from harness import Embedded, within
 from harness import servers
 from kube import DATASETS, Cluster, needs_stand_in
 from kubelet import Kubelet
 from node_plugin import KEYS, NodePlugin
-from test_chart import kinds, render, rules
 
 pytestmark = needs_stand_in("its own kubelet mounts; this node isn't one of the cluster's")
 
@@ -182,6 +183,44 @@ def test_immediate_revocation_ends_pods(cluster, node, s3):
     wait_for("the pod is deleted", lambda: cluster.get("/api/v1/namespaces/alice/pods/p") is None)
     node.plugin.unpublish(pod.volume_id, pod.target)
     assert not node.plugin.mounts()
+
+
+def series(port):
+    """What is exported there: names, each with its labels' names."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line and not line.startswith("#")]
+    found = {}
+    for line in lines:
+        name, labels = re.match(r"(\w+)(?:\{(.*)\})? ", line).groups()
+        found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels or ""))
+    return found
+
+
+def test_dashboard_rules_and_documents_ask_for_what_is_exported(cluster, s3):
+    controller_port = servers.free_port()
+    cluster.controller("--no-leader-election", "--no-probes", "--metrics", f"127.0.0.1:{controller_port}")
+    cluster.secret("courses", "keys", KEYS)
+    cluster.dataset("courses", "iris", source=source(s3.endpoint), secretRef={"name": "keys"})
+    cluster.claim("courses", "c", "millrace", **{"millrace.dev/dataset": "iris"})
+    cluster.bound("courses", "c")
+    node_port = servers.free_port()
+    with NodePlugin("--metrics", f"127.0.0.1:{node_port}") as plugin:
+        pod = Kubelet(cluster, plugin).start("courses", "p", "c")
+        assert within(20, pod.path("03.csv").read_bytes) == b"row 3\n"
+        exported = series(controller_port) | series(node_port)
+    rules = kinds(render({"metrics": {"prometheusRule": {"enabled": True}}}), "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+    panels = json.loads((ROOT / "charts/millrace/files/dashboard.json").read_text())["panels"]
+    expressions = [rule["expr"] for rule in rules] + [t["expr"] for panel in panels for t in panel["targets"]]
+    assert len(expressions) >= 15
+    for expression in expressions:
+        names = re.findall(r"millrace_\w+", expression)
+        assert names and not set(names) - exported.keys(), expression
+        # Those that Prometheus adds itself are left out.
+        labels = {l.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for l in group.split(",")} - {"instance", "pod"}
+        assert all(labels <= exported[name] for name in names), expression
+    documented = set(re.findall(r"`(millrace_\w+)`", (ROOT / "docs/how-to/monitoring.md").read_text()))
+    assert len(documented) >= 10 and not documented - exported.keys() - {
+        name.rsplit("_", 1)[0] for name in exported if name.endswith("_count")}, documented - exported.keys()
 
 
 def test_on_a_production_s3_server(cluster, node):

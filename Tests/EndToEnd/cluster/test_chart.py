@@ -1,7 +1,6 @@
 """The chart, by Helm's own engine, each manifest against Kubernetes' schemas."""
 
 import json
-import pathlib
 import re
 import subprocess
 
@@ -10,99 +9,29 @@ import jsonschema
 import pytest
 import yaml
 
+from chart import CHART, EVERYTHING, IMPORTS, LEAST, STRICT, VALUES, crd_schema, hook_of, kinds, render, schema_of, strict
 from controller import ROOT, program
 
-CHART = ROOT / "charts" / "millrace"
-SCHEMAS = json.loads((pathlib.Path(__file__).parent / "schemas" / "kubernetes-1.36.json").read_text())["schemas"]
 # Of operators that aren't Kubernetes; their shape is checked below by hand.
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
-EVERYTHING = {
-    "image": {"registry": "registry.example.com/mirror/", "tag": "9.9"}, "imagePullSecrets": ["pull"],
-    "commonLabels": {"team": "data"}, "podAnnotations": {"a": "b"},
-    "controller": {
-        "replicas": 3, "secretNamespaces": ["data", "courses"], "allowEviction": True, "csiEndpoint": "unix:///csi/csi.sock",
-        "extraArgs": ["--resync-seconds=60"], "extraContainers": [{"name": "provisioner", "image": "x", "volumeMounts": [
-            {"name": "csi", "mountPath": "/csi"}]}], "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]},
-    "node": {
-        "kubeletPath": "/var/lib/k0s/kubelet", "cacheDir": "/var/cache/millrace", "tokenAudiences": ["sts.amazonaws.com"],
-        "startupTaint": "millrace.dev/not-ready", "maxUnavailable": 1, "cacheMinFree": "20Gi"},
-    "warm": {"enabled": True},
-    "storageClasses": [
-        {"name": "course", "isDefault": True, "reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer",
-         "parameters": {"dataset": "courses/iris", "uid": 1000, "subPathAnnotation": True}, "mountOptions": ["ro"]}],
-    "datasets": [
-        {"name": "iris", "namespace": "courses",
-         "spec": {"source": {"s3": {"bucket": "iris-data", "anonymous": True}}, "allowedNamespaces": {"from": "All"}}}],
-    "metrics": {
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "prometheusRule": {"enabled": True},
-        "dashboard": {"enabled": True}},
-    "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]}, "priorityClass": {"create": True},
-}
-LEAST = {
-    "crds": {"install": False}, "controller": {"replicas": 1, "probes": False, "revisions": False}, "metrics": {"enabled": False},
-    "storageClasses": [], "networkPolicy": {"enabled": True, "apiServerCIDRs": ["10.0.0.1/32"]},
-}
-API = {
-    "api": {
-        "enabled": True, "tlsSecret": "api-tls", "audiences": ["millrace"], "allowAddresses": ["127.0.0.0/8"],
-        "compat": {"enabled": True, "user": "system:serviceaccount:data:pvci-clients"},
-        "service": {"type": "LoadBalancer", "annotations": {"a": "b"}}},
-    "networkPolicy": {"enabled": True},
-}
-API_IN_NAMESPACES = {"api": {"enabled": True, "namespaces": ["data", "courses"]}}
-IMPORTS = {"imports": {"enabled": True, "allowAddresses": ["10.0.0.0/8"]}, "imagePullSecrets": ["pull"]}
-VALUES = {"default": {}, "everything": EVERYTHING, "least": LEAST, "api": API, "api in namespaces": API_IN_NAMESPACES, "imports": IMPORTS}
 
-
-def render(values, notes=False):
-    with helm_python.Chart.load(CHART) as chart:
-        chart.validate_schema(values)
-        files = chart.render(values=values, name="mr", namespace="storage")
-    if notes:
-        return next(text for name, text in files.items() if name.endswith("NOTES.txt"))
-    return [
-        document for name, text in files.items() if name.endswith(".yaml")
-        for document in yaml.safe_load_all(text) if document]
-
-
-def kinds(manifests, kind):
-    return [manifest for manifest in manifests if manifest["kind"] == kind]
-
-
-def strict(schema, is_properties=False):
-    """The schema with unknown fields forbidden, as `kubectl --validate=strict` does."""
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if is_properties:
-        return {name: strict(value) for name, value in schema.items()}
-    result = {key: strict(value, key == "properties") for key, value in schema.items()}
-    if "$ref" in schema:
-        result["$ref"] = "#/schemas/" + schema["$ref"].rsplit("/", 1)[1]
-    if schema.get("properties") and "additionalProperties" not in schema:
-        result["additionalProperties"] = False
-    return result
-
-
-STRICT = {name: strict(schema) for name, schema in SCHEMAS.items()}
-
-
-def schema_of(manifest):
-    group, _, version = manifest["apiVersion"].rpartition("/")
-    for name, schema in SCHEMAS.items():
-        for known in schema.get("x-kubernetes-group-version-kind", []):
-            if known == {"group": group, "version": version, "kind": manifest["kind"]}:
-                return name
-    return None
-
-
-def crd_schema():
-    crd = yaml.safe_load((CHART / "files" / "datasets.yaml").read_text())
-    return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-
-
+@pytest.mark.parametrize("file", sorted((CHART / "files").glob("*.yaml")), ids=lambda file: file.stem)
+def test_printer_columns_show_fields_that_exist(file):
+    spec = yaml.safe_load(file.read_text())["spec"]
+    assert spec["names"]["shortNames"] and "millrace" in spec["names"]["categories"]
+    version, = spec["versions"]
+    root = version["schema"]["openAPIV3Schema"]["properties"]
+    columns = version["additionalPrinterColumns"]
+    assert len(columns) >= 5 and len({column["name"] for column in columns}) == len(columns)
+    for column in columns:
+        if column["jsonPath"].startswith(".metadata."):
+            continue
+        schema = {"properties": root}
+        for step in re.sub(r"\[[^]]*\]", "[]", column["jsonPath"]).strip(".").split("."):
+            schema = schema["properties"][step.removesuffix("[]")]
+            schema = schema["items"] if step.endswith("[]") else schema
+        assert schema["type"] == {"date": "string"}.get(column["type"], column["type"]), column
 
 
 def test_lint_finds_nothing():
@@ -153,7 +82,7 @@ def test_a_broken_manifest_would_be_found():
 @pytest.mark.parametrize("values, word", [
     ({"controler": {}}, "controler"), ({"controller": {"replicas": 0}}, "replicas"),
     ({"controller": {"replicas": "two"}}, "replicas"), ({"node": {"kubeletPath": "relative"}}, "kubeletPath"),
-    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"), ({"imagePullSecrets": [{"name": "x"}]}, "imagePullSecrets"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"), ({"imagePullSecrets": [{"nam": "x"}]}, "imagePullSecrets"),
     ({"storageClasses": [{"name": "x"}]}, "parameters"), ({"datasets": [{"spec": {"source": {}}}]}, "name"),
     ({"node": {"memory": "lots"}}, "memory"), ({"driverName": "Bad_Name"}, "driverName"),
     ({"controller": {"csiEndpoint": "tcp://x"}}, "csiEndpoint")])
@@ -176,123 +105,13 @@ def test_every_value_has_a_schema():
     check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
 
 
-def rules(manifests):
-    return [
-        (group, resource, verb) for role in kinds(manifests, "ClusterRole") + kinds(manifests, "Role")
-        for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]]
-
-
-def test_rights_are_as_small_as_the_values_allow():
-    least, default, everything = (rules(render(values)) for values in (LEAST, {}, EVERYTHING))
-    for granted in (least, default, everything):
-        assert not [rule for rule in granted if "*" in rule]
-        # Nobody lists Secrets, writes them, or may change what others made.
-        assert {verb for _, resource, verb in granted if resource == "secrets"} <= {"get"}
-        assert not [r for r in granted if r[1] in ("clusterroles", "roles", "rolebindings", "serviceaccounts")]
-        assert ("", "persistentvolumeclaims", "patch") not in granted
-    assert not [rule for rule in least if rule[1] in ("secrets", "pods")]
-    # Which revisions pods may show is asked before one goes; nothing is done to pods.
-    assert ("", "secrets", "get") in default and {v for _, resource, v in default if resource == "pods"} == {"list"}
-    # Nodes only where the controller shall take the startup taint off, or warm up; pods only for that and for evictions.
-    assert {verb for _, resource, verb in everything if resource == "pods"} == {"list", "watch", "create", "delete"}
-    assert {verb for _, resource, verb in everything if resource == "nodes"} == {"list", "watch", "patch"}
-    assert not [rule for rule in default if rule[1] in ("nodes", "csinodes")]
-    # Named namespaces replace the right on all of them.
-    roles = [role["metadata"].get("namespace") for role in kinds(render(EVERYTHING), "Role")
-             if any("secrets" in rule["resources"] for rule in role["rules"])]
-    assert sorted(roles) == ["courses", "data"]
-    assert not [r for role in kinds(render(EVERYTHING), "ClusterRole") for r in role["rules"] if "secrets" in r["resources"]]
-
-
-def test_the_api_gets_its_rights_only_where_it_is_wanted():
-    with_api, without = set(rules(render(API))), set(rules(render({})))
-    assert not [rule for rule in without if rule[1] in ("tokenreviews", "subjectaccessreviews", "datasetimports")]
-    assert ("authentication.k8s.io", "tokenreviews", "create") in with_api
-    # Secrets are written, and neither listed, changed nor deleted.
-    assert {verb for _, resource, verb in with_api - without if resource == "secrets"} == {"create"}
-    assert not [rule for rule in with_api if "*" in rule or rule[1] in ("clusterroles", "roles", "nodes")]
-    # With namespaces named, nothing of it holds elsewhere.
-    manifests = render(API_IN_NAMESPACES)
-    bound = {binding["roleRef"]["name"] for binding in kinds(manifests, "ClusterRoleBinding")}
-    assert "mr-millrace-api-namespaced" not in bound and "mr-millrace-api" in bound
-    places = [b["metadata"]["namespace"] for b in kinds(manifests, "RoleBinding")
-              if b["roleRef"]["name"] == "mr-millrace-api-namespaced"]
-    assert sorted(places) == ["courses", "data"]
-
-
-def test_imports_get_their_rights_only_where_they_are_wanted():
-    # What else lists pods has rules of its own.
-    quiet = {"controller": {"revisions": False}}
-    with_imports, without = set(rules(render(IMPORTS | quiet))), set(rules(render(quiet)))
-    assert not [rule for rule in without if rule[1] in ("jobs", "datasetimports", "pods")]
-    added = with_imports - without
-    assert {verb for _, resource, verb in added if resource == "jobs"} == {"list", "watch", "create", "delete"}
-    assert {verb for _, resource, verb in added if resource == "pods"} == {"list"}
-    # Secrets are the Job's to mount, never the controller's to read.
-    assert not [rule for rule in added if "secrets" in rule or "*" in rule]
-
-
-def test_the_apis_calls_are_all_granted():
-    """Every verb that the API's source uses on a kind is in its roles."""
-    granted = {(resource, verb) for _, resource, verb in rules(render(API))}
-    plurals = {
-        "PersistentVolume": "persistentvolumes", "PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
-        "StorageClass": "storageclasses", "Dataset": "datasets", "DatasetImport": "datasetimports"}
-    used = {(name, "create") for name in (
-        "tokenreviews", "subjectaccessreviews", "persistentvolumeclaims", "secrets", "datasets", "datasetimports")}
-    # By ImportService.
-    used.add(("datasetimports", "patch"))
-    for file in (ROOT / "Sources" / "API").glob("*.swift"):
-        text = re.sub(r"\s+", " ", file.read_text())
-        for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(\w+)\.self", text):
-            used.add((plurals[kind], verb))
-    assert len(used) >= 13 and used <= granted, used - granted
-
-
-def test_the_broker_writes_secrets_only_where_it_is_let():
-    # What else reads Secrets has rules of its own.
-    quiet = {"probes": False, "revisions": False}
-    broad = {"broker": {"enabled": True}, "controller": quiet}
-    narrow = {"broker": {"enabled": True, "namespaces": ["runs", "storage"]}, "controller": quiet}
-    for values in (broad, narrow):
-        verbs = {verb for _, resource, verb in rules(render(values)) if resource == "secrets"}
-        assert verbs == {"get", "create", "patch", "delete"}
-    places = [role["metadata"].get("namespace") for kind in ("Role", "ClusterRole") for role in kinds(render(narrow), kind)
-              if any("secrets" in rule["resources"] for rule in role["rules"])]
-    assert sorted(places) == ["runs", "storage"]
-    for values, expected in ((broad, False), ({}, True)):
-        deployment = kinds(render(values), "Deployment")[0]
-        assert ("--no-broker" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]) == expected
-    assert not [rule for rule in rules(render({})) if rule[1] == "credentialgrants"]
-
-
-def test_the_controllers_calls_are_all_granted():
-    """Every verb that the controller's source uses on a kind is in its roles."""
-    granted = {(resource, verb) for _, resource, verb in rules(render(EVERYTHING))}
-    used = set()
-    plurals = {
-        "PersistentVolume": "persistentvolumes", "PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
-        "Dataset": "datasets/status", "Secret": "secrets", "ClusterNode": "nodes"}
-    for file in (ROOT / "Sources" / "Controller").glob("*.swift"):
-        text = re.sub(r"\s+", " ", file.read_text())
-        for verb, kind in re.findall(r"client\.(get|list|delete|patch)\( ?(?:Kubernetes\.)?(\w+)\.self", text):
-            used.add((plurals[kind], verb))
-    used |= {("persistentvolumes", "create"), ("persistentvolumeclaims", "create"), ("events", "create")}
-    assert len(used) >= 9 and used <= granted, used - granted
-
-
-def test_the_node_has_no_rights_at_all():
-    manifests = render(EVERYTHING)
-    for binding in kinds(manifests, "ClusterRoleBinding") + kinds(manifests, "RoleBinding"):
-        assert [subject["name"] for subject in binding["subjects"]] == ["mr-millrace-controller"]
-    accounts = {account["metadata"]["name"]: account for account in kinds(manifests, "ServiceAccount")}
-    assert accounts["mr-millrace-node"]["automountServiceAccountToken"] is False
-    for daemon in kinds(manifests, "DaemonSet"):
-        assert daemon["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
-
-
 def test_air_gapped_clusters_pull_from_their_own_registry():
-    for manifest in kinds(render(EVERYTHING), "DaemonSet") + kinds(render(EVERYTHING), "Deployment"):
+    # Names, and what pods have: people write either.
+    for secrets in (["pull"], [{"name": "pull"}]):
+        manifests = render({**EVERYTHING, "imports": IMPORTS["imports"], "imagePullSecrets": secrets})
+        arguments = kinds(manifests, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert {"--warm-image-pull-secret=pull", "--import-pull-secret=pull"} <= set(arguments)
+    for manifest in kinds(manifests, "DaemonSet") + kinds(manifests, "Deployment") + kinds(manifests, "Job"):
         spec = manifest["spec"]["template"]["spec"]
         assert spec["imagePullSecrets"] == [{"name": "pull"}]
         for container in spec["containers"]:
@@ -308,6 +127,64 @@ def test_upgrades_leave_the_keeper_alone_and_uninstall_leaves_nothing_stuck():
     assert not [m for m in manifests if m["metadata"].get("finalizers")]
     crd = kinds(manifests, "CustomResourceDefinition")[0]
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def differences(old, new, path=""):
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, pair in enumerate(zip(old, new)):
+            yield from differences(*pair, f"{path}[{number}]")
+    elif old != new:
+        yield path
+
+
+def test_an_upgrade_to_another_image_changes_nothing_that_mounts_hang_on():
+    """Selectors can't change, and sockets, state and the keeper's directory must be where the next plugin looks."""
+    named = lambda tag: {(m["kind"], m["metadata"]["name"]): m for m in render({"image": {"tag": tag}})}
+    old, new = named("1"), named("2")
+    assert old.keys() == new.keys()
+    changed = {(kind, path) for (kind, name), manifest in old.items()
+               for path in differences(manifest, new[kind, name]) if kind != "Secret"}  # The key of ids is kept by lookup.
+    assert changed == {(kind, f".spec.template.spec.{part}[0].image") for kind, part in [
+        ("Deployment", "containers"), ("DaemonSet", "containers"), ("DaemonSet", "initContainers"), ("Job", "containers")]}
+    node, keeper = (new["DaemonSet", f"mr-millrace-{name}"]["spec"] for name in ("node", "keeper"))
+    assert keeper["updateStrategy"] == {"type": "OnDelete"}
+    assert node["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%"}
+    directory = lambda spec: next(v["hostPath"]["path"] for v in spec["template"]["spec"]["volumes"] if v["name"] == "keeper")
+    assert directory(node) == directory(keeper)
+
+
+def test_before_an_uninstall_what_would_be_stuck_is_let_go():
+    manifests = render(EVERYTHING)
+    hooks = [m for m in manifests if hook_of(m)]
+    assert sorted(m["kind"] for m in hooks) == [
+        "ClusterRole", "ClusterRoleBinding", "Job", "Role", "RoleBinding", "ServiceAccount"]
+    for manifest in hooks:
+        annotations = manifest["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-delete"
+        # Its rights are there only meanwhile, and before it.
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        assert (int(annotations["helm.sh/hook-weight"]) == 0) == (manifest["kind"] == "Job")
+    controller = kinds(manifests, "Deployment")[0]["spec"]["template"]["spec"]
+    job = kinds(hooks, "Job")[0]["spec"]["template"]["spec"]
+    arguments = job["containers"][0]["args"]
+    assert job["containers"][0]["image"] == controller["containers"][0]["image"] and "--let-go" in arguments
+    # It takes the controller's own lease.
+    leases = [a for a in arguments if a.startswith("--lease-")]
+    assert len(leases) == 2 and set(leases) <= set(controller["containers"][0]["args"])
+    assert kinds(hooks, "Role")[0]["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["mr-millrace-controller"],
+         "verbs": ["get", "update"]}]
+    # Every kind that gets a finalizer somewhere is among those that are let go.
+    sources = {file: file.read_text() for file in (ROOT / "Sources").rglob("*.swift")}
+    finalizers = {name for text in sources.values() for name in re.findall(r'static let finalizer = "([^"]+)"', text)}
+    assert len(finalizers) >= 4 and all(name.startswith("millrace.dev/") for name in finalizers)
+    freed = set(re.findall(r"free\((\w+)\.self\)", (ROOT / "Sources/millrace-controller/LettingGo.swift").read_text()))
+    granted, = kinds(hooks, "ClusterRole")[0]["rules"]
+    assert granted["apiGroups"] == ["millrace.dev"] and granted["verbs"] == ["get", "list", "patch"]
+    assert set(granted["resources"]) == {f"{kind.lower()}s" for kind in freed}
 
 
 def test_the_driver_is_declared_as_the_node_plugin_needs_it():
@@ -333,9 +210,9 @@ def test_kubelet_path_and_startup_taint_reach_the_pods():
 def test_the_controller_knows_its_arguments(name):
     known = set(re.findall(r"--[a-z-]+", subprocess.run(
         [program("millrace-controller"), "--help"], capture_output=True, text=True, timeout=60).stdout))
-    container = kinds(render(VALUES[name]), "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
-    used = {argument.split("=")[0] for argument in container["args"]}
-    assert used and used <= known, used - known
+    for pods in kinds(render(VALUES[name]), "Deployment") + kinds(render(VALUES[name]), "Job"):
+        used = {argument.split("=")[0] for argument in pods["spec"]["template"]["spec"]["containers"][0]["args"]}
+        assert used and used <= known, used - known
 
 
 def test_the_node_plugin_knows_its_arguments():

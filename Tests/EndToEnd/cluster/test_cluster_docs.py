@@ -122,7 +122,7 @@ def test_reasons_in_troubleshooting_exist():
 
 def test_datasets_in_the_documents_are_valid():
     import jsonschema
-    from test_chart import crd_schema, strict
+    from chart import crd_schema, strict
 
     found = 0
     for file in [ROOT / "docs/quick-start.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]:

@@ -1,8 +1,10 @@
 """The controller's program against the API server stand-in's: what an admin and a user would see."""
 
 import pytest
+import yaml
 
-from controller import wait_for
+from chart import kinds, render
+from controller import ROOT, wait_for
 from kube import Cluster, needs_stand_in
 
 
@@ -34,6 +36,50 @@ def test_a_claim_is_bound_and_refused_ones_are_told(cluster):
     # The endpoint is nowhere: said in the status, and no reason to keep the claim waiting.
     reachable = wait_for("the source was asked", lambda: (c := status().get("SourceReachable")) and c["status"] == "False" and c)
     assert reachable["reason"] == "Unreachable" and "http://127.0.0.1:1" in reachable["message"]
+    controller.stop()
+
+
+def test_static_volumes_are_bound_and_left_alone(cluster):
+    """A volume that an admin wrote by hand, and its claim."""
+    controller = cluster.controller("--no-leader-election", "--no-probes")
+    cluster.apply("/api/v1/persistentvolumes", {"metadata": {"name": "by-hand"}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany"], "storageClassName": "",
+        "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "alice", "name": "static"},
+        "csi": {"driver": "s3.csi.millrace.dev", "volumeHandle": "by-hand", "readOnly": True, "volumeAttributes": {
+            "bucket": "data", "anonymous": "true", "millrace.dev/allowedNamespaces": "alice"}}}})
+    cluster.claim("alice", "static", "")
+    assert cluster.bound("alice", "static")["metadata"]["name"] == "by-hand"
+    cluster.delete("/api/v1/namespaces/alice/persistentvolumeclaims/static")
+    wait_for("Released", lambda: cluster.get("/api/v1/persistentvolumes/by-hand")["status"]["phase"] == "Released")
+    # What is done for a claim of our own meanwhile shows that the controller has looked.
+    cluster.dataset("alice", "own")
+    cluster.claim("alice", "own", "millrace", **{"millrace.dev/dataset": "own"})
+    cluster.bound("alice", "own")
+    assert cluster.get("/api/v1/persistentvolumes/by-hand")
+    controller.stop()
+
+
+def test_the_definition_for_kubernetes_own_tests_holds(cluster):
+    """What the provisioning test of Kubernetes' external storage suite does with it."""
+    directory = ROOT / "Tests/EndToEnd/cluster/external-storage"
+    driver, kind = (yaml.safe_load((directory / f"{name}.yaml").read_text()) for name in ("driver", "class"))
+    info = driver["DriverInfo"]
+    assert kind["metadata"]["name"] == driver["StorageClass"]["FromExistingClassName"]
+    assert info["Name"] == kind["provisioner"] == kinds(render({}), "CSIDriver")[0]["metadata"]["name"]
+    controller = cluster.controller("--no-leader-election", "--no-probes")
+    cluster.apply("/apis/storage.k8s.io/v1/storageclasses", {**kind, "metadata": {"name": "e2e-sc"}})
+    size = info["SupportedSizeRange"]["Min"]
+    claims = "/api/v1/namespaces/bob/persistentvolumeclaims"
+    cluster.post(claims, {"metadata": {"name": "pvc"}, "spec": {
+        "storageClassName": "e2e-sc", "accessModes": info["RequiredAccessModes"],
+        "resources": {"requests": {"storage": size}}}})
+    volume = cluster.bound("bob", "pvc")
+    spec = volume["spec"]
+    assert spec["capacity"]["storage"] == size and spec["accessModes"] == info["RequiredAccessModes"]
+    assert spec["persistentVolumeReclaimPolicy"] == "Delete" and not spec.get("mountOptions")
+    assert (spec["claimRef"]["namespace"], spec["claimRef"]["name"]) == ("bob", "pvc")
+    cluster.delete(f"{claims}/pvc")
+    wait_for("the volume is deleted", lambda: cluster.get(f"/api/v1/persistentvolumes/{volume['metadata']['name']}") is None)
     controller.stop()
 
 
@@ -73,8 +119,8 @@ def test_the_second_replica_takes_over(cluster):
     replicas[0].stop()
 
 
-def test_after_an_uninstall_no_namespace_is_stuck(cluster):
-    """Nothing of ours has a finalizer, so all goes without the controller."""
+def test_without_a_controller_claims_and_datasets_can_go(cluster):
+    """What every installation has has no finalizer of ours."""
     cluster.dataset("courses", "iris", publish={"namespaceSelector": {"matchLabels": {"students": "yes"}}})
     controller = cluster.controller("--no-leader-election", "--no-probes")
     cluster.bound("alice", "iris")
@@ -86,6 +132,39 @@ def test_after_an_uninstall_no_namespace_is_stuck(cluster):
     controller = cluster.controller("--no-leader-election", "--no-probes")
     wait_for("no volume is left", lambda: not [v for v in cluster.volumes() if v["spec"]["claimRef"]["namespace"] == "alice"])
     controller.stop()
+
+
+def test_an_uninstall_leaves_no_namespace_stuck(cluster):
+    """What has finalizers of ours goes as well: the chart's hook takes them off before the controller goes."""
+    hook = next(m for m in kinds(render({}), "Job") if m["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete")
+    arguments = hook["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--let-go" in arguments
+    objects = {
+        "datasets/pinned": {
+            "source": {"s3": {"bucket": "data", "endpoint": "http://127.0.0.1:1"}}, "secretRef": {"name": "keys"},
+            "revision": {"policy": "Pinned"}},
+        "datasetimports/import": {"source": {"http": {"urls": ["http://127.0.0.1:1/a"]}}, "claimName": "target"},
+        "credentialgrants/grant": {"dataset": "pinned"},
+    }
+    path = lambda name: f"/apis/millrace.dev/v1alpha1/namespaces/courses/{name}"
+    cluster.secret("courses", "keys", {"accessKeyID": "id", "secretAccessKey": "secret"})
+    for name, spec in objects.items():
+        cluster.post(path(name.split("/")[0]), {"metadata": {"name": name.split("/")[1]}, "spec": spec})
+    leader = cluster.controller("--no-probes", "--import-image", "none")
+    held = lambda name: [f for f in cluster.get(path(name))["metadata"].get("finalizers", []) if f.startswith("millrace.dev/")]
+    for name in objects:
+        wait_for(f"{name} is held", lambda name=name: held(name))
+    names = ("--lease-name", "--lease-namespace")
+    end = cluster.controller(*(a for a in arguments if not a.startswith(names)))
+    assert end.child.wait(60) == 0, end.output()
+    # The leader has ended, and would find the lease taken if it were started anew, as its pod is.
+    assert leader.child.wait(30) == 1 and "leadership" in leader.output()
+    again = cluster.controller("--no-probes", "--import-image", "none")
+    for name in objects:
+        assert not held(name)
+    cluster.delete("/api/v1/namespaces/courses")
+    wait_for("the namespace is gone", lambda: cluster.get("/api/v1/namespaces/courses") is None, 120)
+    assert again.child.poll() is None and "leading" not in again.output()
 
 
 @needs_stand_in("it taints nodes")

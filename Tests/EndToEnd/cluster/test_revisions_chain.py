@@ -5,12 +5,12 @@ import os
 
 import pytest
 
+from chart import kinds, render
 from controller import wait_for
 from harness import Embedded, within, Web
 from kube import DATASETS, Cluster, needs_stand_in
 from kubelet import Kubelet
 from node_plugin import KEYS, NodePlugin
-from test_chart import kinds, render
 
 pytestmark = needs_stand_in("its own kubelet mounts; this node isn't one of the cluster's")
 IRIS = DATASETS.format("courses") + "/iris"

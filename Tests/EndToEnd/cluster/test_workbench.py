@@ -5,12 +5,12 @@ import os
 import grpc
 import pytest
 
+from chart import kinds, render
 from controller import wait_for
 from harness import within
 from kube import needs_stand_in
 from node_plugin import KEYS
 from test_chain import cluster, devices, node, s3, source  # noqa: F401  pylint: disable=unused-import
-from test_chart import kinds, render
 
 pytestmark = needs_stand_in("its own kubelet mounts; this node isn't one of the cluster's")
 CLAIM = "workbench-shared-data"

@@ -110,7 +110,7 @@ def test_engine_and_keeper_give_up_root(open_directory, server):
 def test_the_manifests_arguments_start_it(open_directory, server, manifest):
     """What the manifests pass is understood by the plugin, and by the engine that it starts."""
     if manifest == "chart":
-        from test_chart import render
+        from chart import render
         documents = render({"node": {"cacheDir": "/var/cache/millrace"}})
     else:
         documents = list(yaml.safe_load_all((ROOT / manifest).read_text()))

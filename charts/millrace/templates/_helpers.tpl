@@ -42,11 +42,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
+{{- /* One of imagePullSecrets, which are names, or objects with a name as in pods. */ -}}
+{{- define "millrace.pullSecretName" -}}
+{{- if kindIs "map" . }}{{ .name }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{- define "millrace.pullSecrets" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ include "millrace.pullSecretName" . }}
   {{- end }}
 {{- end }}
 {{- end -}}
