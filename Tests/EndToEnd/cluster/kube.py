@@ -1,6 +1,8 @@
-"""A cluster to test in: kube-embedded, or the real one whose kubeconfig is named by MILLRACE_TEST_KUBECONFIG.
+"""A cluster to test in: kube-embedded, or a real one.
 
-A real one must not run millrace's controller already. What a test makes there, namespaces first, is deleted after it.
+The real one is named by MILLRACE_TEST_KUBECONFIG, or by KUBECONFIG where MILLRACE_TEST_REAL_CLUSTER=1 says that this is
+meant: who happens to have a KUBECONFIG needn't want tests there. It must not run millrace's controller already. What a
+test makes there, namespaces first, is deleted after it.
 """
 
 import base64
@@ -17,8 +19,22 @@ import yaml
 
 from controller import ROOT, Process, program, wait_for
 
-REAL = os.environ.get("MILLRACE_TEST_KUBECONFIG")
 DATASETS = "/apis/millrace.dev/v1alpha1/namespaces/{}/datasets"
+
+
+def named_cluster(environment):
+    """The kubeconfig of the real cluster to test in; None for a stand-in."""
+    named = environment.get("MILLRACE_TEST_KUBECONFIG")
+    if not named and environment.get("MILLRACE_TEST_REAL_CLUSTER") == "1":
+        named = environment.get("KUBECONFIG")
+        if not named:
+            raise pytest.UsageError("MILLRACE_TEST_REAL_CLUSTER=1 needs KUBECONFIG to name the cluster")
+    if named and not pathlib.Path(named).is_file():
+        raise pytest.UsageError(f"kubeconfig {named} isn't there; a real cluster is named by one file")
+    return named or None
+
+
+REAL = named_cluster(os.environ)
 
 
 def needs_stand_in(why):

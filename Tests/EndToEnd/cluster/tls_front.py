@@ -1,6 +1,7 @@
-"""TLS in front of kube-embedded, as an API server has it: it asks for a client's certificate."""
+"""TLS in front of kube-embedded, as an API server has it: it asks for a client's certificate or token."""
 
 import base64
+import re
 import socket
 import ssl
 import subprocess
@@ -14,9 +15,13 @@ from harness.servers import certificate_authority
 
 
 class TLSFront:
-    """Listens on 127.0.0.1 and passes what clients with a certificate of `ca` say on to `url`."""
+    """Listens on 127.0.0.1 and passes what clients with a certificate of `ca` say on to `url`; with `tokens`, instead what
+    comes with one of them, which is looked at once for each connection."""
 
-    def __init__(self, url, directory: Path):
+    REFUSAL = b'{"kind":"Status","status":"Failure","reason":"Unauthorized","code":401}'
+
+    def __init__(self, url, directory: Path, tokens=None):
+        self.tokens, self.seen_tokens, self.clients = tokens, [], []
         self.directory = directory
         self.target = urllib.parse.urlparse(url)
         self.ca, key, certificate = certificate_authority(directory)
@@ -25,7 +30,7 @@ class TLSFront:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate, key)
         self.context.load_verify_locations(self.ca)
-        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.context.verify_mode = ssl.CERT_NONE if tokens else ssl.CERT_REQUIRED
         self.subjects = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -54,10 +59,43 @@ class TLSFront:
         except (ssl.SSLError, OSError):
             plain.close()
             return
-        self.subjects.append(dict(pair[0] for pair in client.getpeercert()["subject"])["commonName"])
+        self.clients.append(client)
+        begun = b""
+        if self.tokens is None:
+            self.subjects.append(dict(pair[0] for pair in client.getpeercert()["subject"])["commonName"])
+        else:
+            begun = self._admitted(client)
+            if begun is None:
+                return
         server = socket.create_connection((self.target.hostname, self.target.port))
+        server.sendall(begun)
         threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
         self._pump(client, server)
+
+    def _admitted(self, client):
+        """What was read so far of a request with a good token; others are refused."""
+        begun = b""
+        while b"\r\n\r\n" not in begun:
+            data = client.recv(65536)
+            if not data:
+                return None
+            begun += data
+        found = re.search(rb"(?im)^authorization: bearer (\S+)", begun)
+        self.seen_tokens.append(found and found.group(1).decode())
+        if self.seen_tokens[-1] in self.tokens:
+            return begun
+        client.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+                       + str(len(self.REFUSAL)).encode() + b"\r\n\r\n" + self.REFUSAL)
+        client.close()
+        return None
+
+    def drop(self):
+        """Ends all connections: the next ones are looked at anew."""
+        for client in self.clients:
+            try:
+                client.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     @staticmethod
     def _pump(source, sink):
