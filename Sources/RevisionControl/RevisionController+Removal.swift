@@ -7,15 +7,12 @@ import struct S3.RevisionKey
 extension RevisionController {
     /// By what the API server says now: the table may not have a volume yet that was made a moment ago.
     func used(_ dataset: Dataset) async throws(APIError) -> Set<String> {
-        let volumes = try await client.list(PersistentVolume.self).items.filter {
-            Self.shown(by: $0)?.dataset == dataset.key
-        }
-        let used = Set(volumes.compactMap { Self.shown(by: $0)?.id })
+        let shown = try await client.list(RevisionVolume.self).items.compactMap { $0.shown }
+            .filter { $0.dataset == dataset.key }
+        let used = Set(shown.map(\.id))
         guard used.contains(Dataset.RevisionRecord.newest) else { return used }
         var claims: [String: Set<String>] = [:]
-        for case let claim? in volumes.map(\.spec.claimRef) {
-            claims[claim.namespace ?? "", default: []].insert(claim.name ?? "")
-        }
+        for case let claim? in shown.map(\.claim) { claims[claim.namespace, default: []].insert(claim.name) }
         var oldest = Int.max
         for (namespace, names) in claims {
             for pod in try await client.list(Pod.self, namespace: namespace).items

@@ -16,7 +16,7 @@ public final class RevisionController: Sendable {
     let now: @Sendable () -> Int
     private let loop: ControlLoop
     let datasets: ObjectTable<Dataset>
-    let volumes: ObjectTable<PersistentVolume>
+    let volumes: ObjectTable<RevisionVolume>
     /// Datasets whose revision is being made: it may take minutes, which no worker of the loop has.
     private let building = Locked<[ObjectKey: Task<Void, Never>]>([:])
     /// What was written last of each Dataset; until the watch has brought it, the table is behind.
@@ -43,9 +43,7 @@ public final class RevisionController: Sendable {
         events = EventRecorder(client: client, component: Names.controller, logger: logger)
         loop = ControlLoop(name: "revisions", client: client, metrics: metrics, logger: logger)
         datasets = loop.watch(Dataset.self) { [$0.key] }
-        volumes = loop.watch(PersistentVolume.self) {
-            Self.shown(by: $0).map { [$0.dataset] } ?? []
-        }
+        volumes = loop.watch(RevisionVolume.self) { $0.shown.map { [$0.dataset] } ?? [] }
         built = metrics.counter("millrace_revisions_built_total", "Revisions made.")
         failed = metrics.counter("millrace_revisions_failed_total", "Revisions that could not be made.")
         removed = metrics.counter("millrace_revisions_removed_total", "Manifests removed.")
@@ -61,16 +59,6 @@ public final class RevisionController: Sendable {
 
     public var isHealthy: Bool { loop.isHealthy }
 
-    /// The revision that a volume shows, and of which Dataset.
-    static func shown(by volume: PersistentVolume) -> (dataset: ObjectKey, id: String)? {
-        guard let attributes = volume.spec.csi?.volumeAttributes, attributes["manifest"] != nil,
-            let id = attributes[Names.revision], let text = attributes[Names.dataset]
-        else { return nil }
-        let parts = text.split(separator: "/").map(String.init)
-        guard parts.count == 2 else { return nil }
-        return (ObjectKey(namespace: parts[0], name: parts[1]), id)
-    }
-
     // MARK: One Dataset
 
     func reconcile(_ key: ObjectKey) async -> WorkOutcome {
@@ -83,8 +71,7 @@ public final class RevisionController: Sendable {
             written.withLock { $0[key] = nil }
         }
         do throws(APIError) {
-            let known = Set(
-                volumes.all.compactMap { Self.shown(by: $0) }.filter { $0.dataset == key }.map(\.id))
+            let known = Set(volumes.all.compactMap { $0.shown }.filter { $0.dataset == key }.map(\.id))
             let plan = RevisionPlan.decide(dataset, used: known, now: now())
             var outcome = WorkOutcome.done
             for step in plan.steps {
