@@ -7,7 +7,7 @@ import Threads
 /// Requests that go well, against a server that checks each signature.
 @Suite(.serialized) struct RequestTests {
     @Test func readsRangesOfAnObject() throws {
-        let fixture = try Fixture()
+        let fixture = try Fixture.patient()
         let object = fixture.put("data/file", size: 300_000)
         for range in [0..<300_000, 0..<1, 299_999..<300_000, 65_536..<131_072] {
             let got = try fixture.get(
@@ -24,7 +24,7 @@ import Threads
         "~!@$^*()_-[]{}|\\:;\"'<>,", String(repeating: "k", count: 1024),
     ])
     func anyKeyIsReachedAsItIs(key: String) throws {
-        let fixture = try Fixture()
+        let fixture = try Fixture.patient()
         let object = fixture.put(key, size: 10)
         #expect(try fixture.head(key).get().size == 10)
         #expect(try fixture.get(key, 0..<10).bytes == object.bytes)
@@ -32,7 +32,7 @@ import Threads
     }
 
     @Test func keysOfBytesThatAreNoTextAreReachedToo() throws {
-        let fixture = try Fixture()
+        let fixture = try Fixture.patient()
         let key = ObjectKey([0xFF, 0x00, 0x80, 0x2F, 0xC0])
         fixture.server.put("bucket", key, StoredObject(.text("x")))
         #expect(try fixture.list(ListRequest(prefix: ObjectKey([0xFF]))).get().keys == [key])
@@ -40,7 +40,7 @@ import Threads
     }
 
     @Test func listsPageByPageAndByDirectory() throws {
-        let fixture = try Fixture()
+        let fixture = try Fixture.patient()
         let keys = (0..<2500).map { "d\($0 % 7)/f\($0)" }
         for key in keys { fixture.server.put("bucket", key, "x") }
         var found: [ObjectKey] = []
@@ -59,7 +59,7 @@ import Threads
     }
 
     @Test func manyRequestsAtOnceShareFewConnections() throws {
-        let fixture = try Fixture { $0.maxConnections = 8 }
+        let fixture = try Fixture.patient { $0.maxConnections = 8 }
         let object = fixture.put("k", size: 200_000)
         let collectors = (0..<200).map { i in
             let start = UInt64(i * 1000)
@@ -102,7 +102,7 @@ import Threads
     }
 
     @Test func stoppingTheEngineEndsEveryRequest() throws {
-        let fixture = try Fixture { $0.maxConnections = 4 }
+        let fixture = try Fixture.patient { $0.maxConnections = 4 }
         _ = fixture.put("k", size: 100)
         fixture.server.inject(ServerFault(on: .get, count: 2) { $0.isSilent = true })
         fixture.server.inject(.status(503, "SlowDown", on: .get, count: -1))

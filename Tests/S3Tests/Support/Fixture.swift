@@ -23,6 +23,15 @@ final class Fixture: Sendable {
         client = Self.client(try Endpoint(url: server.endpoint), engine, registry, configure)
     }
 
+    /// For tests in which nothing goes wrong: a busy machine is no stalled server.
+    static func patient(_ configure: (inout S3Configuration) -> Void = { _ in }) throws -> Fixture {
+        try Fixture {
+            $0.requestTimeoutMs = 60_000
+            $0.stallTimeoutMs = 30_000
+            configure(&$0)
+        }
+    }
+
     static func client(
         _ endpoint: Endpoint, _ engine: TransferEngine, _ registry: Registry = Registry(),
         _ configure: (inout S3Configuration) -> Void = { _ in }
