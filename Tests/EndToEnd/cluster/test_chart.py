@@ -156,6 +156,16 @@ def test_an_upgrade_to_another_image_changes_nothing_that_mounts_hang_on():
     assert directory(node) == directory(keeper)
 
 
+def test_the_key_of_ids_may_be_a_secret_of_ones_own():
+    """What renders the chart without the cluster can't find the key that the chart made, and would make another."""
+    named = lambda values: {m["metadata"]["name"] for m in kinds(render(values), "Secret")}
+    key = lambda values: next(volume["secret"]["secretName"] for d in kinds(render(values), "Deployment")
+                              for volume in d["spec"]["template"]["spec"]["volumes"] if volume["name"] == "volume-key")
+    assert "mr-millrace-volume-key" in named({}) and key({}) == "mr-millrace-volume-key"
+    own = {"controller": {"volumeKeySecret": "mine"}}
+    assert "mr-millrace-volume-key" not in named(own) and key(own) == "mine"
+
+
 def test_before_an_uninstall_what_would_be_stuck_is_let_go():
     manifests = render(EVERYTHING)
     hooks = [m for m in manifests if hook_of(m)]
