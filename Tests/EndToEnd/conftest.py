@@ -1,11 +1,15 @@
 """Fixtures of the tests through real mounts."""
 
+import signal
+
 import pytest
 
 from harness import BINARY, Embedded
 
 
 def pytest_configure(config):
+    # A shell has those that it starts in the background ignore SIGINT, and their children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not BINARY.exists():
         raise pytest.UsageError(
             f"{BINARY}: not built: swift build -c release --product millrace (or set MILLRACE_BIN)")
