@@ -54,9 +54,12 @@ extension SessionOperations {
         handle.file.read(offset: read.offset, count: read.count, read)
     }
 
+    /// Answered first: were the handle free before the kernel has its answer, an engine that is killed in between would
+    /// leave a RELEASE that the kernel asks again, and that would close whoever got the handle meanwhile. An engine that
+    /// is killed after the answer leaves its successor a handle that nobody uses, until the mount's end.
     func release(_ request: consuming Request, handle: UInt64) {
-        closeFile(handle)
         request.reply()
+        closeFile(handle)
     }
 
     func closeFile(_ handle: UInt64) {

@@ -74,9 +74,10 @@ extension SessionOperations {
             })
     }
 
+    /// In this order as with files.
     func releaseDirectory(_ request: consuming Request, handle: UInt64) {
-        closeDirectory(handle)
         request.reply()
+        closeDirectory(handle)
     }
 
     func closeDirectory(_ handle: UInt64) {
