@@ -32,6 +32,8 @@ public final class RequestTable: @unchecked Sendable {
         else { throw Errno(rawValue: errno) }
         self.memory = memory
         slots = (memory + Self.lanes * Self.laneBytes).bindMemory(to: Atomic<UInt64>.self, capacity: Self.slotCount)
+        // Has its page before a request is read, as a worker's buffer has.
+        memory.storeBytes(of: memory.load(as: UInt8.self), as: UInt8.self)
     }
 
     deinit { munmap(memory, Self.byteCount) }

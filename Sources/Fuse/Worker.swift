@@ -13,7 +13,11 @@ final class Worker {
     private var read = ReadRequest()
 
     /// `lane`: its number among the workers.
-    init(lane: Int) { self.lane = lane }
+    init(lane: Int) {
+        self.lane = lane
+        // The kernel fails a request with EIO where a process is killed while it makes pages for it.
+        buffer.initializeMemory(as: UInt8.self, repeating: 0)
+    }
 
     deinit { buffer.deallocate() }
 
