@@ -73,10 +73,9 @@ final class HandleTable<Value: AnyObject & Sendable>: @unchecked Sendable {
         }
     }
 
-    /// Everything that is open.
+    /// Everything that is open. Under the lock, as what others give back meanwhile would be gone.
     var all: [(handle: UInt64, value: Value)] {
-        let end = free.withLock { $0.next }
-        return (0..<end).compactMap { handle in self[handle].map { (handle, $0) } }
+        free.withLock { free in (0..<free.next).compactMap { handle in self[handle].map { (handle, $0) } } }
     }
 
     private func place(_ handle: UInt64) -> (segment: Int, index: Int) {
